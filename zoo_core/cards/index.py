@@ -1,0 +1,161 @@
+"""The compiled index of card files: what listing and resolving need, kept in the user's cache.
+
+Reading YAML is a hundred times slower than reading this. An entry is good as long as its file has the same size and
+modification time; a card itself is always read from its own file. Knows nothing of precedence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo_core.cards.schema import SCHEMA, ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zoo_core.cards.schema import AnyCard
+
+#: Changes whenever `Row` or the schema does, so that old caches are not read.
+_FORMAT = f"{SCHEMA}/rows-1"
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """What a listing shows of a card, or why the card cannot be read (`problem`)."""
+
+    path: str
+    problem: str = ""
+    id: str = ""
+    kind: str = "model"
+    version: str = ""
+    aliases: list[str] = []
+    family: str = ""
+    summary: str = ""
+    status: str = ""
+    license: str = ""
+    commercial: str = ""
+    languages: list[str] = []
+    languages_note: str = ""
+    format: str = ""
+    backbone: str = ""
+    size: str = ""
+    released: str = ""
+    open_weights: bool | None = None
+    open_data: bool | None = None
+    instruction: str = ""
+    conversation: str = ""
+    package: bool = False
+
+
+class _Entry(msgspec.Struct, array_like=True, frozen=True):
+    size: int
+    mtime: int
+    row: Row
+
+
+class _Index(msgspec.Struct, array_like=True):
+    format: str
+    entries: dict[str, _Entry]
+
+
+class CardIndex:
+    """Rows of card files; reads what is new or changed, remembers the rest."""
+
+    def __init__(self, place: Path | None) -> None:
+        """`place` is the cache file, or None to remember nothing."""
+        self._place = place
+        self._entries: dict[str, _Entry] = {}
+        self._fresh = True
+        if place is not None:
+            try:
+                index = msgspec.msgpack.decode(place.read_bytes(), type=_Index)
+                self._entries = index.entries if index.format == _FORMAT else {}
+            except (OSError, msgspec.DecodeError):
+                pass
+
+    def rows(self, folder: Path) -> list[Row]:
+        """A row for every card file below a folder, in the order of their paths."""
+        return [self.row(path, status) for path, status in _card_files(folder)]
+
+    def row(self, path: str, status: os.stat_result) -> Row:
+        """The row of one card file."""
+        entry = self._entries.get(path)
+        if entry is None or entry.size != status.st_size or entry.mtime != status.st_mtime_ns:
+            entry = _Entry(status.st_size, status.st_mtime_ns, read_row(Path(path)))
+            self._entries[path] = entry
+            self._fresh = False
+        return entry.row
+
+    def save(self) -> None:
+        """Write the cache file if anything changed. A folder that cannot be written costs time, nothing else."""
+        if self._fresh or self._place is None:
+            return
+        from zoo_core.files import write_whole
+
+        entries = {path: entry for path, entry in self._entries.items() if Path(path).exists()}
+        with contextlib.suppress(OSError):
+            write_whole(self._place, msgspec.msgpack.encode(_Index(_FORMAT, entries)), durable=False)
+        self._fresh = True
+
+
+def read_row(path: Path) -> Row:
+    """Read a card file into a row; a card that cannot be read gives a row with the problem."""
+    from zoo_core.cards.reading import read_card
+    from zoo_core.errors import CardError
+
+    try:
+        return row_of(read_card(path), path)
+    except CardError as error:
+        return Row(path=str(path), problem=str(error))
+
+
+def row_of(card: AnyCard, path: Path) -> Row:
+    """What a listing shows of a card."""
+    common = {
+        "path": str(path),
+        "id": card.id,
+        "version": card.version,
+        "aliases": card.aliases,
+        "summary": card.summary,
+        "status": card.status,
+        "license": card.license.spdx or card.license.name,
+        "commercial": card.license.commercial or "",
+        "languages": card.languages,
+        "languages_note": card.languages_note,
+        "format": card.format or "",
+        "released": card.released.isoformat() if card.released else "",
+        "package": any(source.hub == "package" for source in card.sources),
+    }
+    if not isinstance(card, ModelCard):
+        return Row(**common, kind="dataset", size=card.size)  # type: ignore[arg-type]
+    base = card.lineage.base if card.lineage else None
+    return Row(
+        **common,  # type: ignore[arg-type]
+        family=card.family,
+        backbone=card.architecture.backbone or (base.name if base else ""),
+        size=card.architecture.size,
+        open_weights=card.openness.weights,
+        open_data=card.openness.data,
+        instruction=card.training.instruction,
+        conversation=card.training.conversation,
+    )
+
+
+def _card_files(folder: Path) -> Iterable[tuple[str, os.stat_result]]:
+    """The `.yaml` files below a folder with their status, by os.scandir: a Path per file would cost more than the rest."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _card_files(Path(entry.path))
+        elif entry.name.endswith((".yaml", ".yml")):
+            with contextlib.suppress(OSError):
+                yield entry.path, entry.stat()
