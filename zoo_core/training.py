@@ -1,0 +1,212 @@
+"""Training from a recipe: data builder → conversations → trainer → a folder with weights and a card.
+
+The folder appears under its name only when everything in it is complete; until then it is `NAME.partial` beside it, and an
+interrupted run that is started again with the same recipe goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo_core.cards.schema import (
+    Architecture,
+    Base,
+    Context,
+    File,
+    License,
+    Lineage,
+    Memory,
+    ModelCard,
+    Source,
+    TemplateChoice,
+    Training,
+)
+from zoo_core.catalog import CARD_FILE
+from zoo_core.errors import CardError, UsageProblem, ZooError
+from zoo_core.files import sha256_of, write_whole
+from zoo_core.interfaces import TrainingJob, TrainingResult
+from zoo_core.names import is_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from zoo_core.zoo import Zoo
+
+_RECIPE_FILE = "recipe.json"
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the conversations come from."""
+
+    builder: str
+    options: dict[str, Any] = {}
+
+
+class NewModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model to be made from nothing: its family, the template it is to speak, and the family's options."""
+
+    family: str
+    template: str
+    options: dict[str, Any] = {}
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides the result of a training. `base` names a model to go on from, `model` a new one."""
+
+    data: Data
+    trainer: str = "full"
+    base: str | None = None
+    model: NewModel | None = None
+    options: dict[str, Any] = {}
+    seed: int = 0
+
+
+def read_recipe(zoo: Zoo, reference: str) -> Recipe:
+    """A recipe from a YAML file, or from the card of a model that was made with one."""
+    from zoo_core.cards.reading import parse_mapping
+
+    path = Path(reference).expanduser()
+    if path.is_file():
+        data, _ = parse_mapping(path.read_bytes(), str(path))
+        origin = str(path)
+    else:
+        card, _ = zoo.catalog.model(reference)
+        data, origin = card.training.recipe, f"the card of '{card.id}'"
+        if not data:
+            raise UsageProblem(f"The card of '{card.id}' holds no training recipe.")
+    try:
+        return msgspec.convert(data, Recipe)
+    except msgspec.ValidationError as error:
+        raise CardError(f"The recipe in {origin} cannot be used: {error}.") from None
+
+
+def train(
+    zoo: Zoo,
+    recipe: Recipe,
+    out: Path,
+    *,
+    name: str,
+    device: str = "auto",
+    progress: Callable[[float, str], None] = lambda share, line: None,
+) -> ModelCard:
+    """Train by a recipe and write the folder `out` with weights and card. Raises `ZooError`; `out` is then not there."""
+    if not is_name(name):
+        raise UsageProblem(f"'{name}' cannot be a model's name; use lower-case letters, digits, '.', '_' and '-'.")
+    if out.exists():
+        raise UsageProblem(f"{out} exists already; choose another folder.")
+    if (recipe.base is None) == (recipe.model is None):
+        raise UsageProblem("A recipe names either the model to go on from (base) or one to be made new (model).")
+    trainer = zoo.offer("zoo_trainers", recipe.trainer, "trainer").load()()
+    builder = zoo.offer("zoo_data_builders", recipe.data.builder, "data builder").load()()
+    folder = _work_folder(out, recipe)
+    job, origin = _job(
+        zoo, recipe, folder, device, progress, list(builder.build(recipe.data.options, seed=recipe.seed))
+    )
+    result: TrainingResult = trainer.train(job)
+    card = _card(recipe, job, result, origin, name)
+    from zoo_core.cards.writing import card_yaml
+
+    (folder / _RECIPE_FILE).unlink()
+    write_whole(folder / CARD_FILE, card_yaml(card).encode())
+    os.replace(folder, out)  # noqa: PTH105 (Path.rename differs between systems)
+    return card
+
+
+def _work_folder(out: Path, recipe: Recipe) -> Path:
+    """The folder of the unfinished work. One that another recipe left is refused rather than mixed with this one."""
+    folder = out.with_name(f"{out.name}.partial")
+    mark = folder / _RECIPE_FILE
+    content = msgspec.json.encode(recipe, order="sorted")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if mark.read_bytes() != content:
+                raise UsageProblem(
+                    f"{folder} holds the unfinished work of another recipe; remove it or choose another folder."
+                )
+            return folder
+        write_whole(mark, content)
+    except OSError as error:
+        raise ZooError(f"The folder {folder} cannot be written: {error.strerror}.") from error
+    return folder
+
+
+def _job(
+    zoo: Zoo,
+    recipe: Recipe,
+    folder: Path,
+    device: str,
+    progress: Callable[[float, str], None],
+    conversations: list[Any],
+) -> tuple[TrainingJob, ModelCard | None]:
+    from zoo_core.store import find_weights
+
+    if not conversations:
+        raise ZooError(f"The data builder '{recipe.data.builder}' gave no conversations, so there is nothing to learn.")
+    base: Path | None = None
+    card: ModelCard | None = None
+    model_options: Mapping[str, Any] = {}
+    if recipe.base is not None:
+        card, path = zoo.catalog.model(recipe.base)
+        base, family, template = find_weights(card, path), card.family, zoo.template_of(card)
+    else:
+        assert recipe.model is not None
+        family, template = recipe.model.family, zoo.template(recipe.model.template)
+        model_options = recipe.model.options
+    job = TrainingJob(
+        family=zoo.offer("zoo_model_families", family, "model family").load()(),
+        template=template,
+        conversations=conversations,
+        folder=folder,
+        base=base,
+        model_options=model_options,
+        options=recipe.options,
+        seed=recipe.seed,
+        device=device,
+        progress=progress,
+    )
+    return job, card
+
+
+def _card(recipe: Recipe, job: TrainingJob, result: TrainingResult, origin: ModelCard | None, name: str) -> ModelCard:
+    """The card of what was trained: where its files are, what it descends from, and how it was made."""
+    files = [
+        File(path=path.relative_to(job.folder).as_posix(), size=path.stat().st_size, sha256=sha256_of(path))
+        for path in result.files
+    ]
+    made_from = origin.id if origin else f"the data '{recipe.data.builder}'"
+    family = origin.family if origin else recipe.model.family if recipe.model else ""
+    template = origin.template if origin else TemplateChoice(name=job.template.name)
+    weights = sum(file.size for file in files if file.path.endswith(".safetensors"))
+    return ModelCard(
+        schema="zoo.card/v1",
+        id=name,
+        family=family,
+        summary=f"Trained from {made_from} with the trainer '{recipe.trainer}'",
+        sources=[Source(hub="folder", path=".")],
+        files=files,
+        format="safetensors",
+        lineage=Lineage(base=Base(id=origin.id), relation="finetune") if origin else None,
+        license=origin.license if origin else License(),
+        languages=sorted({each.language for each in job.conversations if each.language}),
+        architecture=msgspec.convert({**result.architecture}, Architecture),
+        context=Context(max=result.context),
+        template=template,
+        memory=Memory(weights_bytes=weights),
+        training=Training(
+            data=[recipe.data.builder],
+            recipe=msgspec.to_builtins(recipe),
+            duration=f"{result.facts.get('seconds', 0)} s",
+        ),
+        extra={"training": {**result.facts, "data_sha256": _digest(job.conversations)}},
+    )
+
+
+def _digest(conversations: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(conversations)).hexdigest()
