@@ -1,0 +1,132 @@
+"""The command `zoo`. Each subcommand is one file here, imported only when it is used; plugins add more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core import __version__
+from zoo_core.errors import NotFound, ZooError
+
+if TYPE_CHECKING:
+    from zoo_core.zoo import Zoo
+
+#: The zoo's own commands and what they do; the module has the command's name.
+COMMANDS = {
+    "list": "List the models of the zoo.",
+    "search": "Search the cards for words.",
+    "show": "Show all that a card says.",
+    "chat": "Chat with a model.",
+    "explain": "Show the exact prompt that a model would be sent.",
+    "train": "Train a model on conversations.",
+    "logs": "Look at recorded conversations, and ask for answers again.",
+    "plugins": "List, examine and check plugins.",
+    "completion": "Print the script that completes commands and model names in a shell.",
+}
+
+
+class _Shown(click.ClickException):
+    """A `ZooError` as click shows it: one line, and the error's own exit code."""
+
+    def __init__(self, error: ZooError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code  # type: ignore[misc]
+
+
+class ZooGroup(click.Group):
+    """A group whose commands are found by name and imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *zoo_of(ctx).plugins.names("zoo_commands")]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in COMMANDS:
+            from importlib import import_module
+
+            command: click.Command = import_module(f"zoo_core.cli.{name}").command
+            return command
+        return _plugin_command(ctx, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [*COMMANDS.items()]
+        rows += [(offer.name, offer.summary) for _, offer in zoo_of(ctx).plugins.items("zoo_commands")]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from zoo_core.names import did_you_mean
+
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"There is no command '{args[0]}'.{hint}", ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ZooError as error:
+            raise _Shown(error) from error
+
+
+def zoo_of(ctx: click.Context) -> Zoo:
+    """The zoo of this run; made on first use, so that `--version` and `--help` of a command pay for nothing."""
+    from zoo_core.zoo import Zoo
+
+    root = ctx.find_root()
+    if not isinstance(root.obj, Zoo):
+        root.obj = Zoo(
+            taken={"zoo_commands": [*COMMANDS]},  # not list(): here that is the module of `zoo list`
+            warn=lambda text: click.echo(f"Warning: {text}", err=True),
+        )
+    zoo: Zoo = root.obj
+    return zoo
+
+
+def _plugin_command(ctx: click.Context, name: str) -> click.Command | None:
+    try:
+        offer = zoo_of(ctx).offer("zoo_commands", name, "command")
+    except NotFound:
+        return None
+    command = offer.load()
+    if not isinstance(command, click.Command):
+        raise click.ClickException(
+            f"The command '{name}' of a plugin points at '{offer.target}', which is no click command."
+        )
+    return command
+
+
+def _add_card(ctx: click.Context, parameter: click.Parameter, files: tuple[Path, ...]) -> None:
+    if files:
+        zoo_of(ctx).card_files.extend(files)
+
+
+card_option = click.option(
+    "--card",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    expose_value=False,
+    callback=_add_card,
+    is_eager=True,
+    metavar="FILE",
+    help="Add a card to the catalog for this run; it wins over others of its name.",
+)
+
+
+@click.group(cls=ZooGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, package_name="llm-zoo", message="%(version)s")
+@card_option
+def cli() -> None:
+    """LLM Zoo: open chat models, each behind a card that can be trusted.
+
+    Begin with `zoo chat "What is the phoenix?"`, then look around with `zoo list`.
+    """
+
+
+def main() -> None:
+    """The entry point of the `zoo` script."""
+    cli(prog_name="zoo")

@@ -1,0 +1,82 @@
+"""`zoo train`: a new model from conversations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo_core.cli import card_option, zoo_of
+from zoo_core.cli.output import ModelName, json_option, print_json
+from zoo_core.errors import UsageProblem
+
+
+@click.command(
+    "train",
+    epilog="Examples: zoo train hatchling --data talks.jsonl --out my-model    zoo train --recipe hatchling --out again",
+)
+@click.argument("model", type=ModelName(), required=False)
+@click.option("--data", help="A file of conversations (.json, .jsonl), or the name of a data builder.")
+@click.option("--data-option", multiple=True, metavar="NAME=VALUE", help="An option of the data builder.")
+@click.option("--recipe", help="A recipe file, or a model whose card holds the recipe that made it.")
+@click.option("--trainer", help="A trainer instead of 'full'.")
+@click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="An option of the trainer, such as epochs=2.")
+@click.option("--seed", type=int, help="Makes the training repeatable.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--name", help="The model's name; the folder's, if left out.")
+@json_option
+@card_option
+@click.pass_context
+def command(ctx: click.Context, /, out: Path, name: str | None, device: str, as_json: bool, **options: Any) -> None:
+    """Train MODEL further on conversations of your own, or follow a recipe, and write a folder with weights and a card.
+
+    What was interrupted goes on where it stopped when the same command is given again.
+    """
+    from zoo_core.training import train
+
+    zoo = zoo_of(ctx)
+    recipe = _recipe(zoo, options)
+
+    def progress(share: float, line: str) -> None:
+        click.echo(f"{share:4.0%}  {line}", err=True)
+
+    card = train(zoo, recipe, out, name=name or out.name.lower(), device=device, progress=progress)
+    if as_json:
+        from zoo_core.cards.writing import card_data
+
+        print_json("train", {"folder": str(out), "card": card_data(card)})
+        return
+    click.echo(f"Made {card.id} in {out}. Talk to it with: zoo chat {out if out.is_absolute() else f'./{out}'}")
+
+
+def _recipe(zoo: Any, options: dict[str, Any]) -> Any:
+    """The recipe that the options describe."""
+    import msgspec
+
+    from zoo_core.training import Data, Recipe, read_recipe
+
+    if options["recipe"]:
+        if options["model"] or options["data"]:
+            raise UsageProblem("A recipe says model and data itself; leave MODEL and --data out.")
+        recipe = read_recipe(zoo, options["recipe"])
+    else:
+        if not (options["model"] and options["data"]):
+            raise UsageProblem(
+                "Name a MODEL and --data, or a --recipe. Example: zoo train hatchling --data talks.jsonl --out my-model"
+            )
+        is_file = options["data"].endswith((".json", ".jsonl")) or Path(options["data"]).exists()
+        data = Data(builder="file", options={"path": options["data"]}) if is_file else Data(builder=options["data"])
+        recipe = Recipe(base=options["model"], data=data)
+    changes: dict[str, Any] = {key: options[key] for key in ("trainer", "seed") if options[key] is not None}
+    changes["options"] = recipe.options | _pairs(options["option"])
+    changes["data"] = msgspec.structs.replace(recipe.data, options=recipe.data.options | _pairs(options["data_option"]))
+    return msgspec.structs.replace(recipe, **changes)
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    if wrong := [name for name, sign, _ in pairs if not sign or not name]:
+        raise UsageProblem(f"'{wrong[0]}' is not of the form NAME=VALUE.")
+    return {name: value for name, _, value in pairs}

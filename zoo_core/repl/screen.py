@@ -1,0 +1,98 @@
+"""Show a streamed answer, as plain text or as Markdown that rich keeps drawing while it grows; and an explained prompt."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from zoo_core.explain import Explanation
+    from zoo_core.session import Session
+
+Style = Literal["simple", "rich"]
+
+
+def best_style() -> Style:
+    """Markdown where the terminal can show it and rich is installed."""
+    from importlib.util import find_spec
+
+    able = sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}
+    return "rich" if able and find_spec("rich") else "simple"
+
+
+def show_answer(session: Session, answer: Iterator[str], style: Style) -> bool:
+    """Print an answer as it comes. Ctrl-C stops the model at once and keeps what was said; False when that happened."""
+    whole = True
+    try:
+        if style == "rich":
+            _show_markdown(answer)
+        else:
+            for text in answer:
+                click.echo(text, nl=False)
+            click.echo()
+    except KeyboardInterrupt:
+        whole = False
+        click.echo("\n(stopped)", err=True)
+    finally:
+        _close(answer)
+    show_limits(session)
+    return whole
+
+
+def show_limits(session: Session) -> None:
+    """Say on stderr what the answer did not have room for."""
+    reply = session.last
+    if reply is None:
+        return
+    if reply.dropped:
+        click.echo(f"({reply.dropped} of the oldest messages were dropped to fit the context)", err=True)
+    if reply.finish == "length":
+        limit = session.engine.context_length
+        full = limit is not None and reply.prompt_tokens + len(reply.ids) >= limit
+        why = f"the context of {limit} tokens is full" if full else "max_new_tokens is reached"
+        click.echo(f"(the answer is cut after {len(reply.ids)} tokens: {why})", err=True)
+
+
+def show_explanation(told: Explanation) -> None:
+    """Print an `Explanation` for people."""
+    from msgspec.structs import asdict
+
+    click.secho("prompt", bold=True)
+    click.echo(told.prompt)
+    click.secho("\ntoken ids", bold=True, nl=False)
+    click.echo(f" ({len(told.ids)})\n{told.ids}" if told.ids is not None else f"\nnot known: {told.ids_missing}")
+    sampling = {key: value for key, value in asdict(told.sampling).items() if value is not None and key != "stop"}
+    if told.seed_is_drawn:
+        sampling["seed"] = "drawn anew for every answer"
+    lines = {
+        "model": f"{told.model} (card {told.card_digest[:12]})",
+        "template": told.template,
+        "context": f"{told.context} tokens" if told.context else "not known",
+        "stop": " ".join(map(repr, told.stop)) or "none",
+        "sampling": ", ".join(f"{key} {value}" for key, value in sampling.items()),
+    }
+    click.echo()
+    for label, text in lines.items():
+        click.echo(f"{click.style(f'{label:<8}', bold=True)}  {text}")
+
+
+def _show_markdown(answer: Iterator[str]) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.markdown import Markdown
+
+    text = ""
+    with Live(console=Console(), refresh_per_second=8, vertical_overflow="visible") as live:
+        for piece in answer:
+            text += piece
+            live.update(Markdown(text))
+
+
+def _close(answer: Iterator[str] | Generator[str, None, None]) -> None:
+    if close := getattr(answer, "close", None):
+        close()
