@@ -1,0 +1,218 @@
+"""Run a transformers model token by token and stream whole characters.
+
+The loop is our own for three reasons: every request draws from a generator of its own (transformers draws from the global
+one), closing the stream stops the work before the next token, and text is decoded once per token. Knows nothing of
+templates and stop strings; those are the session's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import platform
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import transformers
+from tokenizers.decoders import DecodeStream
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from zoo_core import EngineRequest, Piece, Rendered, Sampling, ZooError
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+#: Weights of this many bytes take seconds to load.
+SLOW_TO_LOAD = 1_000_000_000
+
+#: From this many parameters on, `auto` takes bfloat16 on a CPU: half the memory, and decoding is bound by memory.
+LARGE = 1_000_000_000
+
+
+class TransformersEngine:
+    """One model in memory. The tokenizer is loaded at once, the weights when the first reply is asked for."""
+
+    name = "transformers"
+
+    def __init__(self, request: EngineRequest) -> None:
+        """Choose device and dtype and load the tokenizer. Raises `ZooError` for a device that is not there."""
+        self._request = request
+        self._device = _device(request.device)
+        self._dtype = _dtype(request.dtype, self._device, request.card.architecture.params)
+        _quiet(request.folder)
+        self._tokenizer = _readable(request, request.family.load_tokenizer, request.folder)
+        self.context_length = _context_length(request)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What has a part in the result, for the record."""
+        return {
+            "device": self._device,
+            "dtype": self._dtype,
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+            "tokenizers": tokenizers.__version__,
+            "python": platform.python_version(),
+            "threads": str(torch.get_num_threads()),
+        }
+
+    @cached_property
+    def _model(self) -> Any:
+        family, folder = self._request.family, self._request.folder
+        return _readable(self._request, family.load_model, folder, device=self._device, dtype=self._dtype)
+
+    def encode(self, prompt: Rendered) -> list[int]:
+        """The token ids of a prompt, a beginning-of-text token in front where the template asks for one."""
+        ids: list[int] = self._tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        return [self._tokenizer.bos_token_id, *ids] if prompt.add_bos else ids
+
+    def stream(self, prompt: Rendered, sampling: Sampling) -> Iterator[Piece]:
+        """Yield the continuation of `prompt`, a piece for every token that completes a character."""
+        ids = self.encode(prompt)
+        decoder = DecodeStream(ids=ids[-8:], skip_special_tokens=True)
+        waiting: list[int] = []
+        for token in self._tokens(ids, sampling):
+            if token in self._ends:
+                yield Piece(ids=(*waiting, token), finish="stop")
+                return
+            waiting.append(token)
+            if text := decoder.step(self._tokenizer.backend_tokenizer, token):
+                yield Piece(text=text, ids=tuple(waiting))
+                waiting = []
+        yield Piece(ids=tuple(waiting), finish="length")
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self.__dict__.pop("_model", None)
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
+        """The ids that end a reply, as the checkpoint's generation settings and its tokenizer name them."""
+        configured = self._model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return frozenset(each for each in (*ends, self._tokenizer.eos_token_id) if each is not None)
+
+    def _tokens(self, ids: list[int], sampling: Sampling) -> Iterator[int]:
+        choose = _Chooser(sampling, self._device)
+        cache = DynamicCache(config=self._model.config)
+        seen = torch.tensor([ids], device=self._device)
+        step = seen
+        for _ in range(sampling.max_new_tokens):
+            step = choose(seen, self._logits(step, cache))
+            yield int(step)
+            seen = torch.cat([seen, step], dim=1)
+
+    # Not around the loop: a generator would leave inference mode switched on for whoever consumes it.
+    @torch.inference_mode()
+    def _logits(self, step: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """The logits `[1, vocabulary]` after the last of the tokens `step` `[1, n]`; the cache grows by n."""
+        output = self._model(input_ids=step, past_key_values=cache, use_cache=True, **self._last_only)
+        return output.logits[:, -1].float()
+
+    @cached_property
+    def _last_only(self) -> dict[str, int]:
+        """Where the architecture allows, compute the logits of the last token only: the rest are not needed."""
+        return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self._model.forward).parameters else {}
+
+
+class _Chooser:
+    """Chooses the next token from logits, with a generator of its own."""
+
+    def __init__(self, sampling: Sampling, device: str) -> None:
+        self._greedy = sampling.temperature == 0
+        self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
+        self._processors = LogitsProcessorList()
+        if sampling.repetition_penalty not in (None, 1.0):
+            self._processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if self._greedy:
+            return
+        if sampling.temperature != 1.0:
+            self._processors.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k:
+            self._processors.append(TopKLogitsWarper(sampling.top_k))
+        if sampling.top_p and sampling.top_p < 1.0:
+            self._processors.append(TopPLogitsWarper(sampling.top_p))
+
+    @torch.inference_mode()
+    def __call__(self, seen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """The next token `[1, 1]` after `seen` `[1, n]`, from logits `[1, vocabulary]`."""
+        scores = self._processors(seen, logits)
+        if self._greedy:
+            return scores.argmax(dim=-1, keepdim=True)
+        return torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator)
+
+
+def _readable(request: EngineRequest, load: Any, folder: Path, **options: str) -> Any:
+    """Call a loader and turn what libraries say about damaged files into one sentence."""
+    try:
+        return load(folder, **options)
+    except ZooError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise ZooError(
+            f"'{request.card.id}' does not fit into the memory of {options.get('device')}: {error}"
+        ) from error
+    except Exception as error:  # the libraries raise many kinds for a damaged checkpoint
+        reason = " ".join(str(error).split())[:300]
+        message = f"The weights of '{request.card.id}' in {folder} cannot be loaded: {type(error).__name__}: {reason}"
+        raise ZooError(message) from error
+
+
+def _quiet(folder: Path) -> None:
+    """Keep the libraries' remarks off the screen; show their progress only where loading takes long."""
+    transformers.logging.set_verbosity_error()
+    if sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SLOW_TO_LOAD:
+        transformers.logging.disable_progress_bar()
+    else:
+        transformers.logging.enable_progress_bar()
+
+
+def _device(wish: str) -> str:
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if wish == "auto":
+        return available[1] if len(available) > 1 else "cpu"
+    if wish not in available:
+        raise ZooError(f"There is no device '{wish}' here. Available: {', '.join(available)}.")
+    return wish
+
+
+def _dtype(wish: str, device: str, params: int | None) -> str:
+    if wish != "auto":
+        if wish not in DTYPES:
+            raise ZooError(f"The dtype '{wish}' is unknown. Known: auto, {', '.join(DTYPES)}.")
+        return wish
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device == "mps":
+        return "float16"
+    return "bfloat16" if (params or 0) >= LARGE else "float32"
+
+
+def _context_length(request: EngineRequest) -> int | None:
+    """The card's context, or else what the checkpoint's configuration says."""
+    if request.card.context is not None:
+        return request.card.context.max
+    try:
+        config = json.loads((request.folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    for key in ("max_sequence_length", "max_position_embeddings", "seq_length", "n_positions"):
+        if isinstance(config.get(key), int):
+            return int(config[key])
+    return None
