@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zoo_core.conversation import Message as Message
     from zoo_core.conversation import Rendered as Rendered
     from zoo_core.conversation import Template as Template
+    from zoo_core.conversation import render as render
     from zoo_core.errors import ZooError as ZooError
     from zoo_core.hookspecs import hookimpl as hookimpl
     from zoo_core.interfaces import DataBuilder as DataBuilder
@@ -39,6 +40,7 @@ _HOMES = {
     "Message": "conversation",
     "Rendered": "conversation",
     "Template": "conversation",
+    "render": "conversation",
     "ZooError": "errors",
     "hookimpl": "hookspecs",
     "DataBuilder": "interfaces",

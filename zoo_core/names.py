@@ -33,6 +33,6 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A clause such as ` Did you mean phoenix?`, or nothing when no known name is near."""
+    """A clause such as ` Did you mean NAME?`, or nothing when no known name is near."""
     names = nearest(name, known)
     return f" Did you mean {', '.join(names[:-1]) + ' or ' if names[:-1] else ''}{names[-1]}?" if names else ""

@@ -26,9 +26,17 @@ def cards_folder() -> Path:
     return config_folder() / "cards"
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder in place of its `~`; as it is where `~name` names no user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def _folder(variable: str, function: str) -> Path:
     if value := os.environ.get(variable):
-        return Path(value).expanduser()
+        return expanded(value)
     import platformdirs
 
     folder: Path = getattr(platformdirs, function)("llm-zoo", appauthor=False)

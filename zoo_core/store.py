@@ -14,7 +14,7 @@ import msgspec
 
 from zoo_core.errors import WeightsError
 from zoo_core.files import sha256_of, write_whole
-from zoo_core.paths import cache_folder
+from zoo_core.paths import cache_folder, expanded
 
 if TYPE_CHECKING:
     from zoo_core.cards.schema import File, ModelCard, Source
@@ -26,7 +26,7 @@ def find_weights(card: ModelCard, card_path: Path, given: Path | None = None) ->
     Raises `WeightsError` when there is none, or when a file is missing, cut short or not the one that the card names.
     """
     if given is not None:
-        folder = given.expanduser()
+        folder = expanded(given)
         if not folder.is_dir():
             raise WeightsError(f"There is no folder {folder} with the weights of '{card.id}'.")
     else:

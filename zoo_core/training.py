@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from zoo_core.cards.schema import (
+    LANGUAGE,
     Architecture,
     Base,
     Context,
@@ -32,6 +34,7 @@ from zoo_core.errors import CardError, UsageProblem, ZooError
 from zoo_core.files import sha256_of, write_whole
 from zoo_core.interfaces import TrainingJob, TrainingResult
 from zoo_core.names import is_name
+from zoo_core.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +74,7 @@ def read_recipe(zoo: Zoo, reference: str) -> Recipe:
     """A recipe from a YAML file, or from the card of a model that was made with one."""
     from zoo_core.cards.reading import parse_mapping
 
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.is_file():
         data, _ = parse_mapping(path.read_bytes(), str(path))
         origin = str(path)
@@ -100,41 +103,50 @@ def train(
         raise UsageProblem(f"'{name}' cannot be a model's name; use lower-case letters, digits, '.', '_' and '-'.")
     if out.exists():
         raise UsageProblem(f"{out} exists already; choose another folder.")
+    if not 0 <= recipe.seed < 2**32:
+        raise UsageProblem(f"The seed is {recipe.seed}, but must lie between 0 and {2**32 - 1}.")
     if (recipe.base is None) == (recipe.model is None):
         raise UsageProblem("A recipe names either the model to go on from (base) or one to be made new (model).")
     trainer = zoo.offer("zoo_trainers", recipe.trainer, "trainer").load()()
     builder = zoo.offer("zoo_data_builders", recipe.data.builder, "data builder").load()()
-    folder = _work_folder(out, recipe)
-    job, origin = _job(
-        zoo, recipe, folder, device, progress, list(builder.build(recipe.data.options, seed=recipe.seed))
-    )
+    conversations = list(builder.build(recipe.data.options, seed=recipe.seed))
+    _check_languages(conversations)
+    job, origin = _job(zoo, recipe, _work_folder(out, recipe), device, progress, conversations)
     result: TrainingResult = trainer.train(job)
     card = _card(recipe, job, result, origin, name)
     from zoo_core.cards.writing import card_yaml
 
-    (folder / _RECIPE_FILE).unlink()
-    write_whole(folder / CARD_FILE, card_yaml(card).encode())
-    os.replace(folder, out)  # noqa: PTH105 (Path.rename differs between systems)
+    (job.folder / _RECIPE_FILE).unlink()
+    write_whole(job.folder / CARD_FILE, card_yaml(card).encode())
+    os.replace(job.folder, out)  # noqa: PTH105 (Path.rename differs between systems)
     return card
 
 
 def _work_folder(out: Path, recipe: Recipe) -> Path:
-    """The folder of the unfinished work. One that another recipe left is refused rather than mixed with this one."""
+    """The folder of the unfinished work. Work that another recipe left is refused rather than mixed with this one."""
     folder = out.with_name(f"{out.name}.partial")
     mark = folder / _RECIPE_FILE
     content = msgspec.json.encode(recipe, order="sorted")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            if mark.read_bytes() != content:
+            if mark.read_bytes() != content and any(each != mark for each in folder.iterdir()):
                 raise UsageProblem(
                     f"{folder} holds the unfinished work of another recipe; remove it or choose another folder."
                 )
-            return folder
         write_whole(mark, content)
     except OSError as error:
         raise ZooError(f"The folder {folder} cannot be written: {error.strerror}.") from error
     return folder
+
+
+def _check_languages(conversations: list[Any]) -> None:
+    """Raise `ZooError` for a language that the finished model's card could not name."""
+    for number, each in enumerate(conversations, 1):
+        if each.language and not re.fullmatch(LANGUAGE, each.language):
+            raise ZooError(
+                f"Conversation {number} ({each.id}) has the language '{each.language}', which is no BCP 47 tag such as en."
+            )
 
 
 def _job(

@@ -8,8 +8,7 @@ import re
 
 import click
 
-from zoo_core import Conversation, Template, Zoo, ZooError
-from zoo_core.conversation import render
+from zoo_core import Conversation, Template, Zoo, ZooError, render
 
 
 @click.group("data")
@@ -34,7 +33,7 @@ def builders(ctx: click.Context, as_json: bool) -> None:
 @command.command()
 @click.argument("builder")
 @click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="An option of the builder.")
-@click.option("--count", default=3, show_default=True, help="How many conversations to show; 0 for all.")
+@click.option("--count", type=click.IntRange(min=0), default=3, show_default=True, help="How many to show; 0 for all.")
 @click.option("--seed", default=0, show_default=True, help="Draws other conversations.")
 @click.option("--template", help="Show the text that a model would read, what it would learn in brackets ⟦ ⟧.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, in the form that the builder 'file' reads.")

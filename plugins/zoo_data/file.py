@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core import Conversation, Message, ZooError
+from zoo_core.paths import expanded
 
 #: What the speakers are called in files, and what they are here.
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -27,7 +28,7 @@ class FileBuilder:
             raise ZooError(f"The data builder 'file' has no option '{unknown[0]}'. Known: path.")
         if "path" not in options:
             raise ZooError("The data builder 'file' needs the option path, such as: path=talks.jsonl")
-        path = Path(str(options["path"])).expanduser()
+        path = expanded(str(options["path"]))
         for where, record in _records(path):
             yield _conversation(record, where)
 
@@ -41,7 +42,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
     except UnicodeDecodeError as error:
         raise ZooError(f"The file {path} is not UTF-8 text (byte {error.start}).") from error
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # splitlines() would split texts at U+2028
             if line.strip():
                 yield f"{path}, line {number}", _json(line, f"{path}, line {number}")
         return
@@ -56,6 +57,8 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ZooError(f"{where}: this is no JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from error
+    except ValueError as error:  # such as a number of too many digits
+        raise ZooError(f"{where}: the JSON cannot be read: {error}.") from error
     except RecursionError:
         raise ZooError(f"{where}: the JSON is nested too deeply.") from None
 
@@ -69,6 +72,8 @@ def _conversation(record: Any, where: str) -> Conversation:
     elif isinstance(turns := record.get("conversations"), list):
         messages = [_message(turn, "from", "value", where) for turn in turns]
     elif isinstance(record.get("instruction"), str) and isinstance(record.get("output"), str):
+        if not isinstance(record.get("input") or "", str):
+            raise ZooError(f"{where}: 'input' must be text.")
         asked = "\n".join(part for part in (record["instruction"], record.get("input") or "") if part)
         messages = [Message("user", asked), Message("assistant", record["output"])]
     else:
@@ -76,6 +81,10 @@ def _conversation(record: Any, where: str) -> Conversation:
         raise ZooError(
             f"{where}: this has none of the keys messages, conversations, or instruction and output; it has: {keys}."
         )
+    try:
+        "".join([name, *(message.content for message in messages)]).encode()
+    except UnicodeEncodeError as error:
+        raise ZooError(f"{where}: the text holds a character that is no Unicode text.") from error
     return Conversation(messages=tuple(messages), id=name, language=str(record.get("language", "")))
 
 

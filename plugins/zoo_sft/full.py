@@ -10,7 +10,7 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -18,26 +18,27 @@ import transformers
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from zoo_core import LoadedModel, TrainingJob, TrainingResult, ZooError
-from zoo_core.conversation import render
+from zoo_core import LoadedModel, TrainingJob, TrainingResult, ZooError, render
 from zoo_sft.rows import collate, make_rows
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class FullOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of full fine-tuning. Defaults are those with which Phoenix was trained, where a CPU allows."""
 
-    epochs: float = 3.0
-    learning_rate: float = 2e-5
-    batch_size: int = 8
-    accumulate: int = 1
-    warmup: float = 0.03
-    weight_decay: float = 0.0
-    scheduler: str = "cosine"
-    max_length: int = 2048
+    epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-5
+    batch_size: _Positive = 8
+    accumulate: _Positive = 1
+    warmup: Annotated[float, msgspec.Meta(ge=0)] = 0.03
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"] = "cosine"
+    max_length: _Positive = 2048
     too_long: str = "error"
     dtype: str = "float32"
     save_dtype: str = "float16"
-    checkpoint_steps: int = 500
+    checkpoint_steps: _Positive = 500
 
 
 class FullTrainer:
@@ -162,6 +163,10 @@ class _Report(TrainerCallback):  # type: ignore[misc]
 
 def _device(wish: str) -> str:
     if wish != "auto":
+        try:
+            torch.empty(0, device=wish)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ZooError(f"There is no device '{wish}' here to train on; leave --device out, or say cpu.") from error
         return wish
     if torch.cuda.is_available():
         return "cuda"
@@ -169,11 +174,14 @@ def _device(wish: str) -> str:
 
 
 def _save(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> list[Path]:
-    before = set(folder.iterdir())
+    made = folder / "made"  # of their own, so that what an interrupted run left is neither kept nor left out
+    shutil.rmtree(made, ignore_errors=True)
     loaded.model.config.use_cache = True  # the trainer switches it off
-    loaded.model.to(dtype).save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return sorted(path for path in set(folder.iterdir()) - before if path.is_file())
+    loaded.model.to(dtype).save_pretrained(made)
+    loaded.tokenizer.save_pretrained(made)
+    files = [path.replace(folder / path.name) for path in sorted(made.iterdir())]
+    made.rmdir()
+    return files
 
 
 def _architecture(model: Any) -> dict[str, Any]:

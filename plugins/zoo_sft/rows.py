@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from zoo_core import Conversation, Template, ZooError
-from zoo_core.conversation import render
+from zoo_core import Conversation, Template, ZooError, render
 
 #: The label of a token that is not learned (the `ignore_index` of torch's cross entropy).
 IGNORED = -100

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 SCHEMA = "zoo.card/v1"
+LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}\Z", description="A name: never a path.")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="SHA-256, hexadecimal.")]
-Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", description="A BCP 47 tag.")]
+Language = Annotated[str, msgspec.Meta(pattern=LANGUAGE, description="A BCP 47 tag.")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
