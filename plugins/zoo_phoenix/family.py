@@ -18,6 +18,9 @@ UNKNOWN, BEGIN, END, PAD = SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>")
 #: What `create` takes: the vocabulary's size, the context in tokens, and the shape of the network.
 CREATE_OPTIONS = {"vocab_size": 2048, "context": 512, "hidden_size": 128, "layers": 4, "heads": 4}
 
+#: The special tokens and the 256 bytes, below which byte-level BPE cannot go.
+SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
+
 
 class PhoenixFamily:
     """Models of the BLOOM architecture (Le Scao et al., 2022), from which Phoenix was made."""
@@ -28,13 +31,16 @@ class PhoenixFamily:
 
     def load_model(self, folder: Path, *, device: str, dtype: str) -> Any:
         """Load safetensors weights from a local folder, ready to be used on `device`."""
-        model = BloomForCausalLM.from_pretrained(
+        model, told = BloomForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
+        if missing := sorted(told["missing_keys"]):  # transformers would fill them with random numbers
+            raise ZooError(f"The weights in {folder} lack {len(missing)} tensors, the first of them {missing[0]}.")
         return model.to(device).eval()
 
     def create(self, texts: Iterable[str], options: Mapping[str, Any], *, seed: int) -> LoadedModel:
@@ -44,6 +50,11 @@ class PhoenixFamily:
                 f"The family phoenix has no model option '{unknown[0]}'. Known: {', '.join(CREATE_OPTIONS)}."
             )
         chosen = CREATE_OPTIONS | dict(options)
+        for name, least in {**dict.fromkeys(CREATE_OPTIONS, 1), "vocab_size": SMALLEST_VOCABULARY}.items():
+            if type(chosen[name]) is not int or chosen[name] < least:
+                raise ZooError(f"The model option {name} is a whole number from {least} on, not {chosen[name]!r}.")
+        if chosen["hidden_size"] % chosen["heads"]:
+            raise ZooError(f"The model option hidden_size is a multiple of heads, {chosen['heads']}.")
         tokenizer = _train_tokenizer(texts, chosen["vocab_size"], chosen["context"])
         config = BloomConfig(
             vocab_size=chosen["vocab_size"],

@@ -38,6 +38,9 @@ SLOW_TO_LOAD = 1_000_000_000
 #: From this many parameters on, `auto` takes bfloat16 on a CPU: half the memory, and decoding is bound by memory.
 LARGE = 1_000_000_000
 
+#: Temperatures below this are greedy too: logits divided by them would leave the range of float32.
+GREEDY_BELOW = 1e-6
+
 
 class TransformersEngine:
     """One model in memory. The tokenizer is loaded at once, the weights when the first reply is asked for."""
@@ -73,12 +76,22 @@ class TransformersEngine:
 
     def encode(self, prompt: Rendered) -> list[int]:
         """The token ids of a prompt, a beginning-of-text token in front where the template asks for one."""
-        ids: list[int] = self._tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-        return [self._tokenizer.bos_token_id, *ids] if prompt.add_bos else ids
+        try:
+            ids: list[int] = self._tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        except TypeError as error:  # what the tokenizer raises for a lone surrogate
+            raise ZooError("The prompt holds a character that is no Unicode text.") from error
+        if not prompt.add_bos:
+            return ids
+        if self._tokenizer.bos_token_id is None:
+            name = self._request.card.id
+            raise ZooError(f"The template wants a beginning-of-text token, but the tokenizer of '{name}' has none.")
+        return [self._tokenizer.bos_token_id, *ids]
 
     def stream(self, prompt: Rendered, sampling: Sampling) -> Iterator[Piece]:
         """Yield the continuation of `prompt`, a piece for every token that completes a character."""
         ids = self.encode(prompt)
+        if not ids:
+            raise ZooError(f"The template gives an empty prompt, so '{self._request.card.id}' has nothing to continue.")
         decoder = DecodeStream(ids=ids[-8:], skip_special_tokens=True)
         waiting: list[int] = []
         for token in self._tokens(ids, sampling):
@@ -131,7 +144,7 @@ class _Chooser:
     """Chooses the next token from logits, with a generator of its own."""
 
     def __init__(self, sampling: Sampling, device: str) -> None:
-        self._greedy = sampling.temperature == 0
+        self._greedy = sampling.temperature < GREEDY_BELOW
         self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
         self._processors = LogitsProcessorList()
         if sampling.repetition_penalty not in (None, 1.0):
@@ -149,9 +162,15 @@ class _Chooser:
     def __call__(self, seen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """The next token `[1, 1]` after `seen` `[1, n]`, from logits `[1, vocabulary]`."""
         scores = self._processors(seen, logits)
+        if not self._greedy:
+            scores = scores.softmax(dim=-1)
+        if scores.isnan().any():
+            raise ZooError(
+                "The model computes numbers that are none (NaN): try --dtype float32, or get its weights again."
+            )
         if self._greedy:
             return scores.argmax(dim=-1, keepdim=True)
-        return torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator)
+        return torch.multinomial(scores, 1, generator=self._generator)
 
 
 def _readable(request: EngineRequest, load: Any, folder: Path, **options: str) -> Any:
