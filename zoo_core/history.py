@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS replies (
     template TEXT NOT NULL,
     template_digest TEXT NOT NULL,
     engine TEXT NOT NULL,
+    weights TEXT NOT NULL,
     facts TEXT NOT NULL,
     sampling TEXT NOT NULL,
     messages TEXT NOT NULL,
@@ -63,6 +64,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     template: str
     template_digest: str
     engine: str
+    weights: str
     facts: dict[str, str]
     sampling: Sampling
     messages: tuple[Message, ...]
@@ -122,6 +124,7 @@ class History:
             "template": session.template.name,
             "template_digest": template_digest(session),
             "engine": session.engine.name,
+            "weights": session.weights,
             "facts": _json(session.engine.facts),
             "sampling": _json(reply.sampling),
             "messages": _json(reply.messages),
@@ -239,9 +242,12 @@ def _set_aside(path: Path) -> Path:
 
 def _record(row: sqlite3.Row) -> Record:
     data = dict(row)
-    for name in ("facts", "sampling", "messages", "ids"):
-        data[name] = msgspec.json.decode(data[name])
-    return msgspec.convert(data, Record)
+    try:
+        for name in ("facts", "sampling", "messages", "ids"):
+            data[name] = msgspec.json.decode(data[name])
+        return msgspec.convert(data, Record)
+    except msgspec.DecodeError as error:
+        raise HistoryError(f"Answer {data['id']} of the conversation history is damaged: {error}.") from error
 
 
 def _title(record: Record) -> str:
@@ -251,7 +257,8 @@ def _title(record: Record) -> str:
 
 def _search(words: str) -> tuple[str, dict[str, Any]]:
     values = {f"w{number}": f"%{_escape(word)}%" for number, word in enumerate(words.split())}
-    terms = [f"(reply LIKE :{name} ESCAPE '\\' OR messages LIKE :{name} ESCAPE '\\')" for name in values]
+    said = "SELECT 1 FROM json_each(messages) WHERE json_extract(value, '$.content')"
+    terms = [f"(reply LIKE :{name} ESCAPE '\\' OR EXISTS ({said} LIKE :{name} ESCAPE '\\'))" for name in values]
     return " AND ".join(terms) or "1", values
 
 

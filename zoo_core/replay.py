@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo_core.errors import NotFound
 from zoo_core.history import History, Record, template_digest
 from zoo_core.session import Session, open_session
 
@@ -29,7 +31,13 @@ def replay(zoo: Zoo, number: int) -> Replayed:
     record = History().reply(number)
     device, dtype = record.facts.get("device", "auto"), record.facts.get("dtype", "auto")
     session = open_session(
-        zoo, record.reference, template=record.template, engine=record.engine, device=device, dtype=dtype
+        zoo,
+        record.reference,
+        template=_template(zoo, record),
+        engine=record.engine,
+        device=device,
+        dtype=dtype,
+        weights=Path(record.weights) if record.weights else None,
     )
     for _ in session.replay(record.messages, record.sampling):
         pass
@@ -44,6 +52,16 @@ def replay(zoo: Zoo, number: int) -> Replayed:
     place = next((at for at, (new, old) in enumerate(pairs) if new != old), min(len(compared), len(record.ids)))
     why = "" if changes else " Nothing that is recorded has changed, so the machine computes differently."
     return _outcome(record, session, f"Answer {number} differs from token {place} on.{why}", changes, place)
+
+
+def _template(zoo: Zoo, record: Record) -> str | None:
+    """The template to ask for; None for the card's own, which a plugin's template of the same name need not equal."""
+    card, _ = zoo.catalog.model(record.reference)
+    try:
+        own = zoo.template_of(card).name
+    except NotFound:  # the user named one with --template
+        return record.template
+    return None if own == record.template else record.template
 
 
 def _outcome(record: Record, session: Session, sentence: str, changes: list[str], place: int | None) -> Replayed:

@@ -73,6 +73,8 @@ class Session:
         self.overflow = overflow
         self.messages: list[Message] = []
         self.last: Reply | None = None
+        #: The folder of weights that the user named in place of the card's sources, for the record.
+        self.weights = ""
         self._sampling: dict[str, Any] = {}
         self.set(sampling or {})
 
@@ -145,6 +147,7 @@ class Session:
 
     def _stream(self, messages: list[Message], sampling: Sampling) -> Iterator[str]:
         started = time.perf_counter()
+        self.last = None  # so that nobody takes an earlier answer for this one when it cannot begin
         prompt = self.prompt(messages, sampling.max_new_tokens)
         reply = Reply(
             messages=prompt.rendered.messages,
@@ -210,7 +213,9 @@ def open_session(
     request = EngineRequest(
         card=card, folder=folder, family=family.load()(), template=chosen, device=device, dtype=dtype
     )
-    return Session(card, chosen, open_engine(request), sampling=sampling, system=system, overflow=overflow)
+    session = Session(card, chosen, open_engine(request), sampling=sampling, system=system, overflow=overflow)
+    session.weights = str(folder.resolve()) if weights is not None else ""
+    return session
 
 
 def check_sampling(options: Mapping[str, Any]) -> Sampling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,8 @@ import msgspec
 
 from zoo_core.errors import NotFound
 from zoo_core.interfaces import Sampling
+from zoo_core.names import is_path
+from zoo_core.paths import expanded
 
 if TYPE_CHECKING:
     from zoo_core.recording import Recorder
@@ -78,6 +81,10 @@ def _open(zoo: Zoo, model: str | None, options: dict[str, Any]) -> tuple[Session
     recorder = Recorder(enabled=not options["no_log"], warn=lambda text: click.echo(f"Warning: {text}", err=True))
     record = recorder.resume() if options["resume"] else None
     reference = model or (record.reference if record else zoo.catalog.default_model())
+    if is_path(reference):
+        reference = str(expanded(reference).resolve())  # the record must be good in any folder
+    if record is not None and record.weights and not model and not options["model_path"]:
+        options = {**options, "model_path": Path(record.weights)}
     session = _session(zoo, reference, options)
     if record is not None:
         turns = list(record.messages)
