@@ -7,7 +7,6 @@ zoo. A name that two places claim is always reported.
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from zoo_core.cards.index import CardIndex, Row, row_of
 from zoo_core.cards.schema import ModelCard
 from zoo_core.errors import CardError, NotFound, ZooError
 from zoo_core.names import did_you_mean, is_path
+from zoo_core.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,6 +67,8 @@ class Catalog:
         rows = [self._entries[name].row for name in sorted(self._entries)]
         if not patterns:
             return rows
+        from fnmatch import fnmatchcase
+
         return [row for row in rows if any(fnmatchcase(n, p) for n in (row.id, *row.aliases) for p in patterns)]
 
     def owner(self, name: str) -> str:
@@ -80,7 +82,7 @@ class Catalog:
     def knows(self, reference: str) -> bool:
         """Whether a reference is an id, an alias, or an existing path."""
         if is_path(reference):
-            return Path(reference).expanduser().exists()
+            return expanded(reference).exists()
         return reference.partition("@")[0] in self._names
 
     def model(self, reference: str) -> tuple[ModelCard, Path]:
@@ -99,7 +101,7 @@ class Catalog:
         from zoo_core.cards.reading import read_card
 
         if is_path(reference):
-            path = _card_path(Path(reference).expanduser())
+            path = _card_path(expanded(reference))
             return read_card(path), path
         name, _, version = reference.partition("@")
         row = self._find(name).row
@@ -120,7 +122,7 @@ class Catalog:
     def _named_file(self, path: Path) -> Row:
         from zoo_core.cards.reading import read_card
 
-        path = _card_path(path.expanduser())
+        path = _card_path(expanded(path))
         return row_of(read_card(path), path)
 
     def _add(self, entry: Entry) -> None:

@@ -7,7 +7,6 @@ nothing of tokens: which characters the assistant said is told in characters.
 from __future__ import annotations
 
 import re
-import secrets
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -92,6 +91,8 @@ def render(template: Template, messages: Sequence[Message], *, reply: bool = Tru
     A system message, which must come first, replaces the template's own system prompt. Raises `TemplateError` when the
     conversation's shape is wrong or the template does something that the sandbox refuses.
     """
+    import secrets
+
     from zoo_core.sandbox import compile_template
 
     turns = list(messages)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, Frame
+from jinja2.compiler import CodeGenerator, Frame, operators
 from jinja2.ext import Extension
-from jinja2.runtime import Undefined
+from jinja2.filters import do_round, do_sum
+from jinja2.runtime import Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace, pass_environment
 
 from zoo_core.errors import TemplateError
 
@@ -37,12 +40,25 @@ MAX_ITEMS = 100_000
 #: Characters that all operations of one rendering may read and write together.
 MAX_WORK = 200_000_000
 
-#: Methods of `str` that can make a text of any length from a number.
-_WIDENING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"})
-#: Filters that do, or that show memory addresses, or that draw at random.
+#: Methods of texts and numbers that can make a text of any length from little, or bytes, which nothing here measures.
+_REFUSED_METHODS = frozenset(
+    {
+        *("center", "encode", "expandtabs", "format", "format_map", "ljust", "rjust", "striptags", "to_bytes"),
+        *("translate", "zfill"),
+    }
+)
+#: Filters that do, or that show memory addresses, draw at random, or take a time that grows with the text's square.
 _REFUSED_FILTERS = (
-    *("batch", "center", "filesizeformat", "format", "indent", "pprint", "random", "slice", "urlize", "wordwrap"),
-    "xmlattr",
+    *("batch", "center", "filesizeformat", "format", "indent", "pprint", "random", "slice", "striptags", "urlize"),
+    *("wordwrap", "xmlattr"),
+)
+#: Filters and methods whose work does not grow with what they are given; templates call them in every turn.
+_CHEAP_FILTERS = frozenset({"count", "d", "default", "first", "last", "length"})
+_CHEAP_METHODS = frozenset({"endswith", "startswith"})
+#: Tests that compare, and so read all that they are given.
+_COMPARING_TESTS = (
+    *("!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in", "le", "lessthan", "lower"),
+    *("lt", "ne", "upper"),
 )
 
 
@@ -55,6 +71,39 @@ class _MeasuringGenerator(CodeGenerator):
             self.visit(each, frame)
             self.write(", ")
         self.write("))")
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, **options: Any) -> None:
+        if isinstance(node.node, nodes.EnvironmentAttribute):  # a counting step: in every pass, so as cheap as can be
+            self.write(f"environment.{node.node.name}()")
+            return
+        super().visit_Call(node, frame, **options)
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        self.write("(")
+        self._visit_measured(node.expr, frame)
+        for each in node.ops:
+            self.visit(each, frame)
+        self.write(")")
+
+    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:
+        self.write(f" {operators[node.op]} ")
+        self._visit_measured(node.expr, frame)
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.measured(")
+        super().visit_Getitem(node, frame)
+        self.write(")")
+
+    def _visit_measured(self, node: nodes.Expr, frame: Frame) -> None:
+        if isinstance(node, nodes.Const):
+            self.visit(node, frame)
+            return
+        self.write("environment.measured(")
+        self.visit(node, frame)
+        self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         self.write("environment.measured(")
@@ -109,24 +158,24 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.concat = self.measured_concat  # type: ignore[method-assign]
         for name in _REFUSED_FILTERS:
             del self.filters[name]
-        self.filters.update(tojson=_to_json, replace=_replace, join=_join)
-        self.filters = {name: self._measured_filter(function) for name, function in self.filters.items()}
-        self.globals = {
-            "range": _range,
-            "namespace": self.globals["namespace"],
-            "dict": dict,
-            "raise_exception": _raise_exception,
-            "__step": self._step,
-        }
+        self.filters.update(tojson=_to_json, replace=_replace, join=_join, round=_round, sum=_sum)
+        for name in self.filters.keys() - _CHEAP_FILTERS:
+            self.filters[name] = self._measured_filter(self.filters[name])
+        for name in _COMPARING_TESTS:
+            self.tests[name] = self._measured_filter(self.tests[name])
+        self.globals = {"range": _range, "namespace": _Namespace, "dict": dict, "raise_exception": _raise_exception}
 
     def parse_counted(self, source: str) -> nodes.Template:
-        """Parse, and put a counting step at the start of every loop and macro."""
+        """Parse, and put a counting step at the start of every loop, macro and block, and into every loop's condition."""
         tree = self.parse(source)
-        for kind in (nodes.For, nodes.Macro, nodes.CallBlock):
+        for kind in (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block):
             for node in tree.find_all(kind):
-                assert isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock)
-                step = nodes.ExprStmt(nodes.Call(nodes.Name("__step", "load"), [], [], None, None))
-                node.body.insert(0, step.set_lineno(node.lineno))
+                assert isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block)
+                # An attribute of the environment: a name could be given another meaning by the template.
+                step = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
+                node.body.insert(0, nodes.ExprStmt(step).set_lineno(node.lineno))
+                if isinstance(node, nodes.For) and node.test is not None:
+                    node.test = nodes.And(step, node.test).set_lineno(node.lineno)
         return tree
 
     def measured(self, value: Any) -> Any:
@@ -155,26 +204,37 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self.measured(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> Any:
-        if isinstance(getattr(value, "__self__", None), str) and value.__name__ in _WIDENING:
-            raise TemplateError(f"the method {value.__name__}() of text is not allowed in a template")
+        if isinstance(getattr(value, "__self__", None), str | int) and value.__name__ in _REFUSED_METHODS:
+            raise TemplateError(f"the method {value.__name__}() is not allowed in a template")
         return None
 
-    def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
+        if isinstance(owner, str) and name not in _CHEAP_METHODS:
+            self.measured(owner)
         if isinstance(owner, str) and name == "replace":
-            return self.measured(_replace(owner, *args))
+            return self.measured(_replace(owner, *args, **kwargs))
         if isinstance(owner, str) and name == "join":
             return self.measured(_join(args[0], owner))
+        if isinstance(function, Macro) and (function.catch_varargs or function.catch_kwargs):
+            self.measured([args, kwargs])  # they become a tuple and a mapping of the template's
         self.measured([value for value in args if isinstance(value, str)])
         return self.measured(super().call(context, function, *args, **kwargs))
 
     def _measured_filter(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)  # keeps Jinja's marks for filters that want the context
         def measured(*args: Any, **kwargs: Any) -> Any:
-            self.measured([value for value in args if isinstance(value, str | list | tuple | dict)])
-            return self.measured(function(*args, **kwargs))
+            self.measured([value for value in args if isinstance(value, str | list | tuple | dict | range)])
+            result = function(*args, **kwargs)
+            return self._counted(result) if isinstance(result, Iterator) else self.measured(result)
 
         return measured
+
+    def _counted(self, values: Iterator[Any]) -> Iterator[Any]:
+        """Measure what a filter makes one by one."""
+        for value in values:
+            self.step()
+            yield self.measured(value)
 
     def _output(self, value: Any) -> Any:
         """Only what has a text of bounded length may be printed."""
@@ -182,10 +242,19 @@ class _Environment(ImmutableSandboxedEnvironment):
             return self.measured(value)
         raise TemplateError(f"a template cannot print a {type(value).__name__}")
 
-    def _step(self) -> None:
+    def step(self) -> bool:
+        """Count one pass. True, so that it can stand in a condition."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise TemplateError(f"the template takes more than {MAX_STEPS:,} steps")
+        return True
+
+
+class _Namespace(Namespace):
+    """A namespace without a text: that of nested ones would double with each of them."""
+
+    def __repr__(self) -> str:
+        return "<namespace>"
 
 
 @functools.lru_cache(maxsize=64)
@@ -203,7 +272,8 @@ def compile_template(text: str) -> Callable[[Mapping[str, Any], str], str]:
         template = environment.template_class.from_code(environment, code, environment.make_globals(None))
     except JinjaError as error:
         line = getattr(error, "lineno", None)
-        raise TemplateError(f"The template cannot be read{f' (line {line})' if line else ''}: {error}.") from error
+        what = str(error).rstrip(".")
+        raise TemplateError(f"The template cannot be read{f' (line {line})' if line else ''}: {what}.") from error
     except (RecursionError, SyntaxError) as error:
         raise TemplateError("The template is nested too deeply.") from error
 
@@ -216,7 +286,8 @@ def compile_template(text: str) -> Callable[[Mapping[str, Any], str], str]:
         except RecursionError as error:
             raise TemplateError("The template was stopped: it calls itself without end.") from error
         except Exception as error:  # whatever a template does is the template's fault
-            raise TemplateError(f"The template failed: {type(error).__name__}: {str(error).rstrip('.')}.") from error
+            what = str(error)[:500].rstrip(".")
+            raise TemplateError(f"The template failed: {type(error).__name__}: {what}.") from error
 
     return rendered
 
@@ -234,6 +305,8 @@ def _size(value: Any) -> int:
             stack.extend(each.values())
         elif isinstance(each, list | tuple):
             stack.extend(each)
+        elif isinstance(each, range):
+            items += len(each)
         elif isinstance(each, int) and each.bit_length() > 256:
             raise TemplateError("the template makes a number of more than 256 bits")
         items += 1
@@ -264,9 +337,17 @@ def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(str(message)[:500])
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:
     """As in transformers: characters outside ASCII stay readable, nothing is escaped for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=min(indent, 8) if indent else None)
+    indent = min(indent, 8) if indent else None
+    texts: list[str] = []
+    length = 0
+    for text in json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys).iterencode(value):
+        texts.append(text)
+        length += len(text)
+        if length > MAX_TEXT:
+            raise _too_long()
+    return "".join(texts)
 
 
 def _replace(text: Any, old: Any, new: Any, count: int = -1) -> str:
@@ -279,7 +360,25 @@ def _replace(text: Any, old: Any, new: Any, count: int = -1) -> str:
 def _join(values: Any, separator: Any = "", attribute: str | None = None) -> str:
     if attribute is not None:
         raise TemplateError("the filter join takes no attribute in a template; use map first")
-    texts = [str(value) for value in values]
-    if sum(map(len, texts)) + len(texts) * len(str(separator)) > MAX_TEXT:
-        raise _too_long()
-    return str(separator).join(texts)
+    separator = str(separator)
+    texts: list[str] = []
+    length = 0
+    for value in values:
+        texts.append(str(value))
+        length += len(texts[-1]) + len(separator)
+        if length > MAX_TEXT:
+            raise _too_long()
+    return str(separator.join(texts))
+
+
+def _round(value: Any, precision: int = 0, method: Any = "common") -> Any:
+    if not _are_numbers(value, precision) or abs(precision) > 100:
+        raise TemplateError("the filter round takes a number and at most 100 digits")
+    return do_round(value, precision, method)
+
+
+@pass_environment
+def _sum(environment: Any, values: Any, attribute: str | int | None = None, start: Any = 0) -> Any:
+    if not _are_numbers(start):  # lists that are added one by one are copied again and again
+        raise TemplateError("the filter sum adds only numbers in a template")
+    return do_sum(environment, values, attribute, start)

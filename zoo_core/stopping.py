@@ -21,10 +21,10 @@ class StopFilter:
         if self.stopped:
             return ""
         self._held += text
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if found:
+        found = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if found:  # the one that is complete first counts, so that the pieces' sizes have no part in it
             self.stopped = True
-            shown, self._held = self._held[: min(found)], ""
+            shown, self._held = self._held[: min(found)[1]], ""
             return shown
         kept = self._possible_start()
         shown = self._held[: len(self._held) - kept]

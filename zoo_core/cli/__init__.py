@@ -123,7 +123,7 @@ card_option = click.option(
 def cli() -> None:
     """LLM Zoo: open chat models, each behind a card that can be trusted.
 
-    Begin with `zoo chat "What is the phoenix?"`, then look around with `zoo list`.
+    Begin with `zoo chat "What can you do?"`, then look around with `zoo list`.
     """
 
 

@@ -13,7 +13,7 @@ from zoo_core.cli.chatting import answer_once, choose, converse
 from zoo_core.cli.output import ModelName
 
 
-@click.command("chat", epilog='Example: zoo chat "What is the phoenix?"')
+@click.command("chat", epilog='Example: zoo chat "What can you do?"')
 @click.argument("model", type=ModelName(), required=False)
 @click.argument("prompt", required=False)
 @click.option("-m", "--model", "named", type=ModelName(), help="The model, where a lone word is meant as the prompt.")
@@ -55,7 +55,9 @@ def command(ctx: click.Context, /, model: str | None, prompt: str | None, named:
             raise click.UsageError("Write a prompt, or run zoo chat on a terminal.", ctx)
         prompt = "-"
     if prompt == "-":
-        prompt = click.get_text_stream("stdin", encoding="utf-8", errors="replace").read()
+        prompt = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    elif prompt is not None:  # arguments that are no UTF-8 reach Python as lone surrogates
+        prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if prompt is not None and not prompt.strip():
         raise click.UsageError("The prompt is empty.", ctx)
     if prompt is None:

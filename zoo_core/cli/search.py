@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.list import rows_as_data, table
 from zoo_core.cli.output import json_option, print_json, print_table
+from zoo_core.cli.rows import rows_as_data, table
 
 
 @click.command("search", epilog="Example: zoo search chinese medicine")

@@ -14,7 +14,7 @@ from zoo_core.errors import UsageProblem
 
 @click.command(
     "train",
-    epilog="Examples: zoo train hatchling --data talks.jsonl --out my-model    zoo train --recipe hatchling --out again",
+    epilog="Examples: zoo train MODEL --data talks.jsonl --out my-model    zoo train --recipe MODEL --out again",
 )
 @click.argument("model", type=ModelName(), required=False)
 @click.option("--data", help="A file of conversations (.json, .jsonl), or the name of a data builder.")
@@ -64,7 +64,7 @@ def _recipe(zoo: Any, options: dict[str, Any]) -> Any:
     else:
         if not (options["model"] and options["data"]):
             raise UsageProblem(
-                "Name a MODEL and --data, or a --recipe. Example: zoo train hatchling --data talks.jsonl --out my-model"
+                "Name a MODEL and --data, or a --recipe. Example: zoo train MODEL --data talks.jsonl --out mine"
             )
         is_file = options["data"].endswith((".json", ".jsonl")) or Path(options["data"]).exists()
         data = Data(builder="file", options={"path": options["data"]}) if is_file else Data(builder=options["data"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ import msgspec
 from zoo_core.conversation import Message
 from zoo_core.errors import UsageProblem, ZooError
 from zoo_core.interfaces import Sampling
+from zoo_core.paths import expanded
 from zoo_core.repl.screen import Style, show_answer, show_explanation
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Chat:
 
         if not rest:
             raise UsageProblem("Write /save FILE")
-        path = Path(rest).expanduser()
+        path = expanded(rest)
         saved = Saved(model=self.reference, system=self.session.system, messages=self.session.messages)
         try:
             write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=2))
@@ -137,7 +137,7 @@ class Chat:
         """Go on with a conversation from a file written by /save."""
         if not rest:
             raise UsageProblem("Write /load FILE")
-        path = Path(rest).expanduser()
+        path = expanded(rest)
         try:
             saved = msgspec.json.decode(path.read_bytes(), type=Saved)
         except OSError as error:

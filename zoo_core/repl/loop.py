@@ -38,13 +38,19 @@ def run(chat: Chat) -> None:
 
 def _read(reader: PromptSession[str]) -> str:
     """One line, or everything between two lines of three quotes."""
-    line: str = reader.prompt("> ")
+    line = _typed(reader, "> ")
     if not line.startswith(QUOTES):
         return line
     lines = [line.removeprefix(QUOTES)]
     while not lines[-1].rstrip().endswith(QUOTES):
-        lines.append(reader.prompt(". "))
+        lines.append(_typed(reader, ". "))
     return "\n".join(lines).rstrip().removesuffix(QUOTES).strip("\n")
+
+
+def _typed(reader: PromptSession[str], prompt: str) -> str:
+    """One line; what is no UTF-8 reaches Python as lone surrogates, which no tokenizer takes."""
+    line: str = reader.prompt(prompt)
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _reader() -> PromptSession[str]:

@@ -1,0 +1,67 @@
+"""The rows of a listing: chosen, sorted, as a table and as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zoo_core.cards.index import Row
+
+SORT_KEYS = ("name", "family", "released", "size", "status")
+
+
+def matches(row: Row, filters: Mapping[str, str | None]) -> bool:
+    """Whether a row passes all filters that are set: family, language, license_, kind, status, format_."""
+    language = filters["language"]
+    license_ = filters["license_"]
+    return (
+        (not filters["family"] or row.family == filters["family"])
+        and (not language or language in row.languages or language in {tag.partition("-")[0] for tag in row.languages})
+        and (not license_ or row.license.lower() == license_.lower())
+        and (not filters["kind"] or row.kind == filters["kind"])
+        and (not filters["status"] or row.status == filters["status"])
+        and (not filters["format_"] or row.format == filters["format_"])
+    )
+
+
+def sort_key(row: Row, sort: str) -> tuple[object, str]:
+    """The value of a row to sort by; rows of one value go by name."""
+    if sort == "size":
+        digits = "".join(sign for sign in row.size if sign.isdigit() or sign == ".")
+        scale = {"K": 1e-3, "M": 1, "B": 1e3}.get(row.size[-1:].upper(), 0)
+        return (float(digits or 0) * scale, row.id)
+    value = {"name": row.id, "family": row.family, "released": row.released, "status": row.status}[sort]
+    return (value, row.id)
+
+
+def table(rows: list[Row], wide: bool = False) -> list[list[str]]:
+    """Head and rows of the listing."""
+    head = ["NAME", "FAMILY", "BACKBONE", "SIZE", "LANGUAGES", "LICENSE", "RELEASED", "STATUS"]
+    body = [
+        [
+            row.id,
+            row.family or row.kind,
+            row.backbone,
+            row.size,
+            row.languages_note or " ".join(row.languages),
+            row.license,
+            row.released,
+            row.status,
+        ]
+        for row in rows
+    ]
+    if wide:
+        head[5:5] = ["WEIGHTS", "DATA", "INSTRUCTION", "CONVERSATION"]
+        words = {True: "open", False: "closed", None: ""}
+        for row, cells in zip(rows, body, strict=True):
+            cells[5:5] = [words[row.open_weights], words[row.open_data], row.instruction, row.conversation]
+    return [head, *body]
+
+
+def rows_as_data(rows: list[Row]) -> list[dict[str, object]]:
+    """Rows as JSON objects, fields that say nothing left out."""
+    from msgspec.structs import asdict
+
+    return [{key: value for key, value in asdict(row).items() if value not in ("", [], None)} for row in rows]
