@@ -1,0 +1,1 @@
+"""A plugin for LLM Zoo that lives outside of it."""
