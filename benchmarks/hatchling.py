@@ -2,7 +2,7 @@
 
     python benchmarks/hatchling.py [FOLDER]
 
-Greedy answers are compared with the one right answer, sign by sign. The held-out questions in tests/hatchling/heldout were
+Greedy answers are compared with the right answer, sign by sign. The held-out questions in tests/hatchling/heldout were
 written by people who did not see the training questions, and no data builder reads them.
 """
 
@@ -22,11 +22,11 @@ HELD_OUT = Path(__file__).parent.parent / "tests" / "hatchling" / "heldout"
 
 
 class Question(NamedTuple):
-    """One dialogue that ends with a question, and the right answer."""
+    """One dialogue that ends with a question, and its right answers: one, but for wordings shared by languages."""
 
     language: str
     dialogue: list[Message]
-    right: str
+    right: frozenset[str]
 
 
 class Score(NamedTuple):
@@ -47,11 +47,16 @@ def ask(question: str) -> list[Message]:
 
 
 def trained(languages: Sequence[Language]) -> Iterator[Question]:
-    """Every question that was written for training, word for word."""
-    for each in languages:
-        for intent in each.intents.values():
-            for question in intent.questions:
-                yield Question(each.language, ask(question), intent.answer)
+    """Every question that was written for training, word for word.
+
+    A wording that stands in several languages ("LLM Zoo?") is asked once for each, and the answer of any of them is right.
+    """
+    asked = [(each, intent, q) for each in languages for intent in each.intents.values() for q in intent.questions]
+    right: dict[str, set[str]] = {}
+    for _, intent, question in asked:
+        right.setdefault(question, set()).add(intent.answer)
+    for each, _, question in asked:
+        yield Question(each.language, ask(question), frozenset(right[question]))
 
 
 def held_out(languages: Sequence[Language]) -> dict[str, list[Question]]:
@@ -60,21 +65,23 @@ def held_out(languages: Sequence[Language]) -> dict[str, list[Question]]:
     for each in languages:
         held = yaml.safe_load((HELD_OUT / f"{each.language}.yaml").read_text(encoding="utf-8"))
         for key, questions in held["intents"].items():
-            kinds["wordings"] += [Question(each.language, ask(q), each.intents[key].answer) for q in questions]
-        kinds["unknown"] += [Question(each.language, ask(q), each.unknown.answer) for q in held["unknown"]]
+            kinds["wordings"] += [
+                Question(each.language, ask(q), frozenset([each.intents[key].answer])) for q in questions
+            ]
+        kinds["unknown"] += [Question(each.language, ask(q), frozenset([each.unknown.answer])) for q in held["unknown"]]
         for name in held["names"]:
             said = [
                 ask(held["name_say"][0].format(name=name))[0],
                 Message("assistant", each.names.greet.format(name=name)),
             ]
             dialogue = [*said, *ask(held["name_ask"][0])]
-            kinds["names"].append(Question(each.language, dialogue, each.names.recall.format(name=name)))
+            kinds["names"].append(Question(each.language, dialogue, frozenset([each.names.recall.format(name=name)])))
         keys = list(held["follow_ups"])
         for place, key in enumerate(keys):
             before = each.intents[keys[(place + 3) % len(keys)]]
             said = [ask(before.questions[0])[0], Message("assistant", before.answer)]
             dialogue = [*said, *ask(held["follow_ups"][key])]
-            kinds["follow-ups"].append(Question(each.language, dialogue, each.intents[key].answer))
+            kinds["follow-ups"].append(Question(each.language, dialogue, frozenset([each.intents[key].answer])))
     return kinds
 
 
@@ -118,13 +125,13 @@ def measure(folder: Path, *, with_trained: bool = True) -> dict[str, Score]:
     scores = {}
     for kind, asked in questions.items():
         answers = answerer.answers(asked)
-        scores[kind] = Score(sum(a == q.right for a, q in zip(answers, asked, strict=True)), len(asked))
+        scores[kind] = Score(sum(a in q.right for a, q in zip(answers, asked, strict=True)), len(asked))
         if kind == "unknown":
             scores["unknown refused"] = Score(sum(answer in refusals for answer in answers), len(asked))
         if kind == "wordings":
             for each in languages:
                 pairs = [(a, q) for a, q in zip(answers, asked, strict=True) if q.language == each.language]
-                scores[f"wordings {each.language}"] = Score(sum(a == q.right for a, q in pairs), len(pairs))
+                scores[f"wordings {each.language}"] = Score(sum(a in q.right for a, q in pairs), len(pairs))
     return scores
 
 
