@@ -82,7 +82,7 @@ class Catalog:
     def knows(self, reference: str) -> bool:
         """Whether a reference is an id, an alias, or an existing path."""
         if is_path(reference):
-            return expanded(reference).exists()
+            return _exists(expanded(reference))
         return reference.partition("@")[0] in self._names
 
     def model(self, reference: str) -> tuple[ModelCard, Path]:
@@ -139,7 +139,9 @@ class Catalog:
     def _add_aliases(self) -> None:
         self._names = {name: [entry] for name, entry in self._entries.items()}
         for entry in self._entries.values():
-            for alias in entry.row.aliases:
+            for alias in dict.fromkeys(entry.row.aliases):
+                if alias == entry.row.id:
+                    continue
                 if alias in self._entries:
                     message = f"the alias '{alias}' of '{entry.row.id}' is the id of another card, which keeps it"
                     self.warnings.append(message)
@@ -169,14 +171,22 @@ class Catalog:
 
 def _card_path(path: Path) -> Path:
     """The card file that a path names: itself, or the card inside a folder of weights."""
+    if not _exists(path):
+        raise NotFound(f"There is no card at {path}.")
     if path.is_dir():
         if not (path / CARD_FILE).is_file():
             raise NotFound(
                 f"The folder {path} holds no card ({CARD_FILE}), so the zoo cannot tell what its weights are."
             )
         return path / CARD_FILE
-    if not path.exists():
-        raise NotFound(f"There is no card at {path}.")
     if not path.is_file():
         raise ZooError(f"{path} is neither a card file nor a folder.")
     return path
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something at a path; not where that cannot be told, such as behind a name that is too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

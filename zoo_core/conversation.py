@@ -138,4 +138,7 @@ def _take_out_marks(marked: str, mark: str) -> tuple[str, tuple[tuple[int, int],
         else:
             parts.append(part)
             position += len(part)
-    return "".join(parts), tuple(spans)
+    text = "".join(parts)
+    if mark in text.lower():  # a filter got hold of a mark, which would now stand in the prompt
+        raise TemplateError("The template changes the text of a generation tag; put the filter inside the tag.")
+    return text, tuple(spans)

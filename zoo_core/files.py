@@ -18,6 +18,8 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
+            if hasattr(os, "fchmod"):
+                os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
             file.write(content)
             if durable:
                 file.flush()
@@ -27,6 +29,13 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
+
+
+def _umask() -> int:
+    """The permissions that new files are not given; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def sha256_of(path: Path) -> str:

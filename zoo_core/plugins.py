@@ -160,7 +160,7 @@ class Plugins:
             if not caller.has_spec():
                 raise PluginError(f"no hook is called '{caller.name}'.{did_you_mean(caller.name, known)}")
         marked = {caller.name for caller in callers}
-        for name in vars(module) if hasattr(module, "__dict__") else ():
+        for name in dir(module):
             if name.startswith("zoo_") and name not in marked and callable(getattr(module, name)):
                 raise PluginError(f"'{name}' looks like a hook but lacks the decorator @hookimpl")
         answers: dict[str, dict[str, Any]] = {}

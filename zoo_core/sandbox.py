@@ -72,11 +72,11 @@ class _MeasuringGenerator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
-    def visit_Call(self, node: nodes.Call, frame: Frame, **options: Any) -> None:
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
         if isinstance(node.node, nodes.EnvironmentAttribute):  # a counting step: in every pass, so as cheap as can be
             self.write(f"environment.{node.node.name}()")
             return
-        super().visit_Call(node, frame, **options)
+        super().visit_Call(node, frame, forward_caller=forward_caller)
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         self.write("(")
@@ -151,6 +151,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             extensions=["jinja2.ext.loopcontrols", _GenerationTag],
             cache_size=0,
+            optimized=False,  # folding constants takes a time that grows with the cube of an expression's depth
             finalize=self._output,
         )
         self.mark = ""
@@ -162,7 +163,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         for name in self.filters.keys() - _CHEAP_FILTERS:
             self.filters[name] = self._measured_filter(self.filters[name])
         for name in _COMPARING_TESTS:
-            self.tests[name] = self._measured_filter(self.tests[name])
+            test: Any = self.tests[name]
+            self.tests[name] = self._measured_filter(test)
         self.globals = {"range": _range, "namespace": _Namespace, "dict": dict, "raise_exception": _raise_exception}
 
     def parse_counted(self, source: str) -> nodes.Template:

@@ -99,8 +99,8 @@ class Session:
         """How the next reply is sampled: the user's choice, else the card's, else the zoo's defaults."""
         from_card = {k: v for k, v in msgspec.structs.asdict(self.card.generation).items() if v is not None}
         drawn = {"seed": secrets.randbelow(2**31)}
-        stop = {"stop": self.template.stop}
-        return check_sampling(drawn | from_card | stop | self._sampling)
+        stop = {"stop": (*self.template.stop, *self._sampling.get("stop", ()))}
+        return check_sampling(drawn | from_card | self._sampling | stop)
 
     def prompt(self, messages: Sequence[Message], max_new_tokens: int) -> Prompt:
         """Render and count a prompt. Raises `ContextOverflow` when it does not fit and nothing may be dropped."""
@@ -228,6 +228,10 @@ def check_sampling(options: Mapping[str, Any]) -> Sampling:
         raise UsageProblem(
             f"There is no sampling option '{unknown[0]}'. Known: {', '.join(Sampling.__struct_fields__)}."
         )
+    try:
+        "".join(sampling.stop).encode()
+    except UnicodeEncodeError:
+        raise UsageProblem("A stop string holds a character that is no Unicode text.") from None
     bounds = {
         "temperature": (0, 10, sampling.temperature),
         "top_p": (0, 1, sampling.top_p),

@@ -7,6 +7,7 @@ right is remembered with the file's size and modification time, so that it is co
 from __future__ import annotations
 
 import contextlib
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,14 @@ def _package_folder(source: Source) -> Path | None:
 
     if not source.repo.isidentifier():
         return None
-    spec = find_spec(source.repo)
-    if spec is None or not spec.submodule_search_locations:
+    try:
+        spec = find_spec(source.repo)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        root = Path(spec.submodule_search_locations[0]).resolve()
+        folder = (root / source.path).resolve()
+    except ValueError:  # a module that says nothing of itself, or a path that cannot be one
         return None
-    root = Path(spec.submodule_search_locations[0]).resolve()
-    folder = (root / source.path).resolve()
     return folder if folder.is_relative_to(root) else None
 
 
@@ -82,7 +86,9 @@ def _verify_file(card: ModelCard, folder: Path, file: File, known: _Verified) ->
         raise WeightsError(f"The card of '{card.id}' names the file '{file.path}', which is outside its folder.")
     try:
         status = path.stat()
-    except OSError:
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError
+    except (OSError, ValueError):
         raise WeightsError(f"The weights of '{card.id}' lack the file {path}; get the whole folder again.") from None
     if status.st_size != file.size:
         raise WeightsError(
@@ -92,7 +98,10 @@ def _verify_file(card: ModelCard, folder: Path, file: File, known: _Verified) ->
     key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
     if known.get(key) == file.sha256:
         return
-    digest = sha256_of(path)
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"The file {path} cannot be read: {error.strerror or error}.") from error
     if digest != file.sha256:
         raise WeightsError(
             f"The file {path} has the sha256 {digest[:12]}…, but the card of '{card.id}' says {file.sha256[:12]}…: "
@@ -108,7 +117,7 @@ class _Verified:
         self._place = cache_folder() / "verified.json"
         self._digests: dict[str, str] = {}
         self._fresh = True
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, ValueError):
             self._digests = msgspec.json.decode(self._place.read_bytes(), type=dict[str, str])
 
     def get(self, key: str) -> str | None:

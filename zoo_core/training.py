@@ -111,7 +111,7 @@ def train(
     builder = zoo.offer("zoo_data_builders", recipe.data.builder, "data builder").load()()
     conversations = list(builder.build(recipe.data.options, seed=recipe.seed))
     _check_languages(conversations)
-    job, origin = _job(zoo, recipe, _work_folder(out, recipe), device, progress, conversations)
+    job, origin = _job(zoo, recipe, _work_folder(out, recipe, _digest(conversations)), device, progress, conversations)
     result: TrainingResult = trainer.train(job)
     card = _card(recipe, job, result, origin, name)
     from zoo_core.cards.writing import card_yaml
@@ -122,17 +122,18 @@ def train(
     return card
 
 
-def _work_folder(out: Path, recipe: Recipe) -> Path:
-    """The folder of the unfinished work. Work that another recipe left is refused rather than mixed with this one."""
+def _work_folder(out: Path, recipe: Recipe, data_sha256: str) -> Path:
+    """The folder of the unfinished work. What another recipe or other data left is refused rather than mixed with it."""
     folder = out.with_name(f"{out.name}.partial")
     mark = folder / _RECIPE_FILE
-    content = msgspec.json.encode(recipe, order="sorted")
+    content = msgspec.json.encode({"recipe": recipe, "data_sha256": data_sha256}, order="sorted")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             if mark.read_bytes() != content and any(each != mark for each in folder.iterdir()):
                 raise UsageProblem(
-                    f"{folder} holds the unfinished work of another recipe; remove it or choose another folder."
+                    f"{folder} holds the unfinished work of another recipe or of other data; "
+                    "remove it or choose another folder."
                 )
         write_whole(mark, content)
     except OSError as error:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core import Conversation, Message, ZooError
-from zoo_core.paths import expanded
 
 #: What the speakers are called in files, and what they are here.
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -28,7 +27,7 @@ class FileBuilder:
             raise ZooError(f"The data builder 'file' has no option '{unknown[0]}'. Known: path.")
         if "path" not in options:
             raise ZooError("The data builder 'file' needs the option path, such as: path=talks.jsonl")
-        path = expanded(str(options["path"]))
+        path = Path(str(options["path"]))
         for where, record in _records(path):
             yield _conversation(record, where)
 

@@ -181,6 +181,8 @@ def _save(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> list[Path]:
     loaded.tokenizer.save_pretrained(made)
     files = [path.replace(folder / path.name) for path in sorted(made.iterdir())]
     made.rmdir()
+    for path in files:
+        path.chmod(files[0].stat().st_mode)  # safetensors writes for the owner alone
     return files
 
 

@@ -74,12 +74,12 @@ class CardIndex:
             try:
                 index = msgspec.msgpack.decode(place.read_bytes(), type=_Index)
                 self._entries = index.entries if index.format == _FORMAT else {}
-            except (OSError, msgspec.DecodeError):
+            except (OSError, ValueError):  # absent, or damaged in any way
                 pass
 
     def rows(self, folder: Path) -> list[Row]:
         """A row for every card file below a folder, in the order of their paths."""
-        return [self.row(path, status) for path, status in _card_files(folder)]
+        return [self.row(path, status) for path, status in card_files(folder)]
 
     def row(self, path: str, status: os.stat_result) -> Row:
         """The row of one card file."""
@@ -145,17 +145,23 @@ def row_of(card: AnyCard, path: Path) -> Row:
     )
 
 
-def _card_files(folder: Path) -> Iterable[tuple[str, os.stat_result]]:
-    """The `.yaml` files below a folder with their status, by os.scandir: a Path per file would cost more than the rest."""
+def card_files(folder: str | Path, entered: tuple[os.stat_result, ...] = ()) -> Iterable[tuple[str, os.stat_result]]:
+    """The `.yaml` files below a folder with their status, by os.scandir: a Path per file would cost more than the rest.
+
+    A link to a folder that it lies in, which would lead round for ever, is passed over.
+    """
     try:
+        here = os.stat(folder)  # noqa: PTH116
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
+        return
+    if any(os.path.samestat(here, each) for each in entered):
         return
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _card_files(Path(entry.path))
-        elif entry.name.endswith((".yaml", ".yml")):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if entry.is_dir():
+                yield from card_files(entry.path, (*entered, here))
+            elif entry.name.endswith((".yaml", ".yml")) and entry.is_file():
                 yield entry.path, entry.stat()

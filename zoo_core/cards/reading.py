@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: A card's file, in bytes. The longest of the first-party cards has about 10,000.
 MAX_BYTES = 1_000_000
 _MAX_DEPTH = 50
+#: The longest number, in characters: far longer ones take minutes to read (YAML has numbers of base 60) or break JSON.
+_MAX_NUMBER = 100
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")}
 
 #: A field's place inside a card, such as ("sources", 0, "repo").
@@ -58,19 +60,36 @@ def parse_mapping(content: bytes, origin: str) -> tuple[dict[str, Any], dict[_Pl
     if len(content) > MAX_BYTES:
         raise CardError(f"{origin}: the file is larger than {MAX_BYTES:,} bytes.")
     try:
-        node = yaml.compose(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        _check_shape(content, loader, origin)
+        node = yaml.compose(content, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it is no YAML"
         raise CardError(f"{origin}{where}: the YAML cannot be read: {what}.") from None
-    except RecursionError:
-        raise CardError(f"{origin}: the YAML is nested too deeply.") from None
     reader = _Reader(origin)
     data = reader.value(node, ()) if node is not None else None
     if not isinstance(data, dict):
         raise CardError(f"{origin}, line 1: a mapping of fields to values was expected.")
     return data, reader.lines
+
+
+def _check_shape(content: bytes, loader: Any, origin: str) -> None:
+    """Refuse anchors and deep nesting before nodes are made, which the C library does by recursion without a limit."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(content, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        what = ""
+        if depth > _MAX_DEPTH:
+            what = "the YAML is nested too deeply"
+        elif getattr(event, "anchor", None) is not None:
+            what = "anchors and aliases are not allowed in a card; write the value out"
+        if what:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise CardError(f"{origin}, line {line}: {what}.")
 
 
 class _Reader:
@@ -81,28 +100,27 @@ class _Reader:
 
         self.origin = origin
         self.lines: dict[_Place, int] = {}
-        self._seen: set[int] = set()
         self._scalars = yaml.constructor.SafeConstructor()
 
     def value(self, node: yaml.Node, place: _Place) -> Any:
         import yaml
 
         self.lines.setdefault(place, node.start_mark.line + 1)
-        if id(node) in self._seen:
-            raise self._error(node, "anchors and aliases are not allowed in a card; write the value out")
-        if len(place) > _MAX_DEPTH:
-            raise self._error(node, "the YAML is nested too deeply")
-        self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self.value(each, (*place, number)) for number, each in enumerate(node.value)]
-        if node.tag not in _PLAIN_TAGS:
-            raise self._error(node, f"the tag '{node.tag.removeprefix('tag:yaml.org,2002:')}' is not allowed in a card")
+        tag = node.tag.removeprefix("tag:yaml.org,2002:")
+        if node.tag not in _PLAIN_TAGS or not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, f"the tag '{tag}' is not allowed here in a card")
+        if tag in {"int", "float"} and len(node.value) > _MAX_NUMBER:
+            raise self._error(node, f"the number '{node.value[:40]}…' is too long")
         try:
             return self._scalars.construct_object(node)
         except (ValueError, OverflowError) as error:
-            raise self._error(node, f"the value '{str(node.value)[:40]}' cannot be read ({error})") from None
+            raise self._error(node, f"the value '{node.value[:40]}' cannot be read ({error})") from None
+        except (LookupError, AttributeError):  # what PyYAML lets out for a value that its explicit tag does not fit
+            raise self._error(node, f"the value '{node.value[:40]}' does not fit its tag '{tag}'") from None
 
     def _mapping(self, node: yaml.MappingNode, place: _Place) -> dict[str, Any]:
         mapping: dict[str, Any] = {}

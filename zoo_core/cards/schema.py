@@ -35,10 +35,10 @@ class Maintainer(_Part, frozen=True):
 
 
 class Source(_Part, frozen=True):
-    """Where the weights are. The first source that can be reached is used; all must give the same digests.
+    """Where the weights are; all sources must give the same digests. The first local one that is there is used.
 
     `hub: package` names files inside an installed Python package (`repo` is the package, `path` a folder in it);
-    `hub: folder` a folder beside the card (`path`). Other hubs take `repo` and a `revision`.
+    `hub: folder` a folder beside the card (`path`). Other hubs take `repo` and a `revision`; the user downloads those.
     """
 
     hub: Literal["huggingface", "modelscope", "package", "folder"]

@@ -42,7 +42,8 @@ def yaml_text(data: Any) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-        style = "|" if "\n" in value.strip("\n") else None
+        # Not with a next-line character, which PyYAML writes into a block as a line of its own.
+        style = '"' if "\x85" in value else "|" if "\n" in value.strip("\n") else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

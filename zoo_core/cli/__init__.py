@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,11 +121,15 @@ card_option = click.option(
 @click.group(cls=ZooGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, package_name="llm-zoo", message="%(version)s")
 @card_option
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """LLM Zoo: open chat models, each behind a card that can be trusted.
 
     Begin with `zoo chat "What can you do?"`, then look around with `zoo list`.
     """
+
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main() -> None:

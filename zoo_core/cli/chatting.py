@@ -42,7 +42,8 @@ def choose(zoo: Zoo, words: list[str], named: str | None) -> tuple[str | None, s
         zoo.catalog.model(word)
     except NotFound as error:
         default = zoo.catalog.default_model()
-        raise NotFound(f"{error}; or say it to the default model: zoo chat -m {default} {word}") from None
+        problem = str(error).removesuffix(".")
+        raise NotFound(f"{problem}; or say it to the default model: zoo chat -m {default} {word}") from None
     return word, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ def matches(row: Row, filters: Mapping[str, str | None]) -> bool:
 def sort_key(row: Row, sort: str) -> tuple[object, str]:
     """The value of a row to sort by; rows of one value go by name."""
     if sort == "size":
-        digits = "".join(sign for sign in row.size if sign.isdigit() or sign == ".")
-        scale = {"K": 1e-3, "M": 1, "B": 1e3}.get(row.size[-1:].upper(), 0)
-        return (float(digits or 0) * scale, row.id)
+        found = re.search(r"([0-9]+(?:\.[0-9]+)?)\s*([KMBT])", row.size, re.IGNORECASE)
+        number = float(found[1]) * {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[found[2].upper()] if found else 0.0
+        return (number, row.id)
     value = {"name": row.id, "family": row.family, "released": row.released, "status": row.status}[sort]
     return (value, row.id)
 

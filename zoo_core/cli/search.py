@@ -9,7 +9,7 @@ from zoo_core.cli.output import json_option, print_json, print_table
 from zoo_core.cli.rows import rows_as_data, table
 
 
-@click.command("search", epilog="Example: zoo search chinese medicine")
+@click.command("search", epilog="Example: zoo search chinese medical")
 @click.argument("words", nargs=-1, required=True)
 @json_option
 @card_option

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo_core.cli import card_option, zoo_of
+from zoo_core.cli.fields import field_lines
 from zoo_core.cli.output import ModelName, json_option, print_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def command(ctx: click.Context, model: str, as_json: bool) -> None:
     click.secho(card.id, bold=True, nl=False)
     click.echo(f"  {card.summary}\n")
     data = {key: value for key, value in card_data(card).items() if key not in {"schema", "kind", "id", "summary"}}
-    _print_fields(data)
+    for line in field_lines(data):
+        click.echo(line)
     if len(tree := lineage(zoo, card)) > 1:
         click.secho("\nlineage", bold=True)
         for depth, name in enumerate(tree):
@@ -65,23 +67,3 @@ def lineage(zoo: Zoo, card: AnyCard) -> list[str]:
         elif parent is not None and (name := parent.base.repo or parent.base.name):
             line.append(name)
     return line[::-1]
-
-
-def _print_fields(data: dict[str, Any], indent: str = "") -> None:
-    """Print nested data as aligned lines."""
-    size = max((len(key) for key in data), default=0)
-    for key, value in data.items():
-        padded = f"{indent}{key:<{size}}"
-        label = click.style(padded, bold=not indent)
-        if isinstance(value, dict):
-            click.echo(label.rstrip())
-            _print_fields(value, indent + "  ")
-        elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
-            click.echo(label.rstrip())
-            for each in value:
-                _print_fields(
-                    {("- " if not at else "  ") + key: part for at, (key, part) in enumerate(each.items())}, indent
-                )
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            click.echo(f"{label}  {text.rstrip()}".replace("\n", "\n" + " " * (len(indent) + size + 2)))

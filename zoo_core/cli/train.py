@@ -19,7 +19,7 @@ from zoo_core.errors import UsageProblem
 @click.argument("model", type=ModelName(), required=False)
 @click.option("--data", help="A file of conversations (.json, .jsonl), or the name of a data builder.")
 @click.option("--data-option", multiple=True, metavar="NAME=VALUE", help="An option of the data builder.")
-@click.option("--recipe", help="A recipe file, or a model whose card holds the recipe that made it.")
+@click.option("--recipe", type=ModelName(), help="A recipe file, or a model whose card holds the recipe that made it.")
 @click.option("--trainer", help="A trainer instead of 'full'.")
 @click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="An option of the trainer, such as epochs=2.")
 @click.option("--seed", type=int, help="Makes the training repeatable.")

@@ -142,7 +142,7 @@ class Chat:
             saved = msgspec.json.decode(path.read_bytes(), type=Saved)
         except OSError as error:
             raise ZooError(f"The file {path} cannot be read: {error.strerror}.") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ZooError(f"The file {path} holds no conversation: {error}.") from error
         roles = [message.role for message in saved.messages]
         if roles != ["user", "assistant"] * (len(roles) // 2):

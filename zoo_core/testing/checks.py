@@ -153,6 +153,7 @@ def _items(entry_point: EntryPoint) -> list[tuple[str, Any]]:
 
 def _card_problems(entry_point: EntryPoint) -> list[str]:
     from zoo_core.cards.checking import check_card
+    from zoo_core.cards.index import card_files
     from zoo_core.cards.reading import read_card
 
     plugins = Plugins()
@@ -165,7 +166,7 @@ def _card_problems(entry_point: EntryPoint) -> list[str]:
     for hook, folder in _items(entry_point):
         if hook != "zoo_card_folders":
             continue
-        paths = sorted(Path(folder).rglob("*.yaml"))
+        paths = [Path(path) for path, _ in card_files(folder)]
         if not paths:
             problems.append(f"the folder {folder} holds no card")
         for path in paths:
