@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on models this small a second thread costs more than it brings
 
 
 @pytest.fixture(autouse=True)

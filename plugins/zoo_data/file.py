@@ -7,6 +7,7 @@ names its number.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ class FileBuilder:
         if "path" not in options:
             raise ZooError("The data builder 'file' needs the option path, such as: path=talks.jsonl")
         path = Path(str(options["path"]))
+        with contextlib.suppress(RuntimeError):  # ~name that is no user stays as it is
+            path = path.expanduser()
         for where, record in _records(path):
             yield _conversation(record, where)
 
