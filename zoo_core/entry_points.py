@@ -41,7 +41,7 @@ def installed_plugins() -> list[EntryPoint]:
         cache = msgspec.msgpack.decode(place.read_bytes(), type=_Cache)
         if cache.key == key:
             return cache.entry_points
-    except (OSError, ValueError):  # absent, or damaged in any way
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # absent or damaged
         pass
     found = _read()
     with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not the answer

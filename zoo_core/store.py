@@ -117,7 +117,7 @@ class _Verified:
         self._place = cache_folder() / "verified.json"
         self._digests: dict[str, str] = {}
         self._fresh = True
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             self._digests = msgspec.json.decode(self._place.read_bytes(), type=dict[str, str])
 
     def get(self, key: str) -> str | None:

@@ -74,7 +74,7 @@ class CardIndex:
             try:
                 index = msgspec.msgpack.decode(place.read_bytes(), type=_Index)
                 self._entries = index.entries if index.format == _FORMAT else {}
-            except (OSError, ValueError):  # absent, or damaged in any way
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # absent or damaged
                 pass
 
     def rows(self, folder: Path) -> list[Row]:

@@ -126,7 +126,7 @@ class _Reader:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
-            if not isinstance(key, str) or key_node.tag not in _PLAIN_TAGS:
+            if not isinstance(key, str) or key_node.tag not in _PLAIN_TAGS or not key.isprintable():
                 raise self._error(key_node, "a field's name must be plain text")
             if key in mapping:
                 raise self._error(key_node, f"the field '{key}' stands here twice")

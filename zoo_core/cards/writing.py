@@ -9,17 +9,37 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo_core.cards.schema import AnyCard
 
+#: Fields that are told even where they have their default.
+_ALWAYS = ("version", "capabilities")
 #: The order in which people read a card; fields that are not named follow in the order of the schema.
 _FIRST = ("schema", "kind", "id", "version", "aliases", "family", "summary", "status")
 
 
 def card_data(card: AnyCard) -> dict[str, Any]:
-    """A card as plain JSON data, fields that have their default left out."""
-    data: dict[str, Any] = msgspec.to_builtins(card)
+    """A card as plain JSON data; fields that have their default are left out, but for a few that readers look for."""
+    data = {"kind": card.__struct_config__.tag} | _told(card, _ALWAYS)
     head = {key: data[key] for key in _FIRST if key in data}
     return head | {key: value for key, value in data.items() if key not in head}
+
+
+def _told(value: Any, always: Sequence[str] = ()) -> Any:
+    """Plain data without defaults. (`omit_defaults` leaves out only a text that is the very same object.)"""
+    if isinstance(value, list):
+        return [_told(each) for each in value]
+    if not isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
+    told = {}
+    for field in msgspec.structs.fields(value):
+        made = field.default_factory is not msgspec.NODEFAULT
+        default = field.default_factory() if made else field.default
+        here = getattr(value, field.name)
+        if here != default or field.name in always:
+            told[field.encode_name] = _told(here)
+    return told
 
 
 def card_digest(card: AnyCard) -> str:

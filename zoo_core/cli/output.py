@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    _Text = click.ParamType[str]
+else:
+    _Text = click.ParamType  # older than 8.4, click's class takes no argument
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -54,7 +58,7 @@ def _fit(text: str, size: int) -> str:
     return text + " " * (size - width(text))
 
 
-class ModelName(click.ParamType[str]):
+class ModelName(_Text):
     """A reference to a model; completes the names of the catalog."""
 
     name = "model"
