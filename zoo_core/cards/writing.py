@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo_core.cards.schema import AnyCard
 
 #: Fields that are told even where they have their default.
-_ALWAYS = ("version", "capabilities")
+_ALWAYS = ("version", "status", "capabilities")
 #: The order in which people read a card; fields that are not named follow in the order of the schema.
 _FIRST = ("schema", "kind", "id", "version", "aliases", "family", "summary", "status")
 

@@ -14,6 +14,7 @@ from zoo_core.errors import NotFound
 from zoo_core.interfaces import Sampling
 from zoo_core.names import is_path
 from zoo_core.paths import expanded
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     from zoo_core.recording import Recorder
@@ -96,7 +97,7 @@ def _open(zoo: Zoo, model: str | None, options: dict[str, Any]) -> tuple[Session
 
         session.messages = [*turns, Message("assistant", record.reply)]
     if notice := session.card.safety.notice:
-        click.echo(notice, err=True)
+        click.echo(printable(notice), err=True)
     return session, reference, recorder
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo_core.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -24,7 +26,7 @@ def field_lines(data: Mapping[str, Any], *, top: bool = True) -> Iterator[str]:
             yield from (f"  {line}" for line in field_lines(value, top=False))
             continue
         for each in value:
-            lines = field_lines(each, top=False) if isinstance(each, dict) else iter(str(each).splitlines())
+            lines = field_lines(each, top=False) if isinstance(each, dict) else iter(printable(str(each)).splitlines())
             yield f"- {next(lines, '')}"
             yield from (f"  {line}" for line in lines)
 
@@ -37,7 +39,7 @@ def _is_nested(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
+    return printable(", ".join(map(str, value)) if isinstance(value, list) else str(value).strip())
 
 
 def _label(text: str, top: bool) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from zoo_core.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,6 +35,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; on a terminal its widest columns are shortened until it fits, elsewhere nothing is cut."""
     if not rows:
         return
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(head, *rows, strict=True)]
     if sys.stdout.isatty():
         room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)

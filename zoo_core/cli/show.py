@@ -9,6 +9,7 @@ import click
 from zoo_core.cli import card_option, zoo_of
 from zoo_core.cli.fields import field_lines
 from zoo_core.cli.output import ModelName, json_option, print_json
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     from zoo_core.cards.schema import AnyCard
@@ -33,7 +34,7 @@ def command(ctx: click.Context, model: str, as_json: bool) -> None:
         print_json("show", facts | {"lineage": lineage(zoo, card), "problems": problems})
         return
     click.secho(card.id, bold=True, nl=False)
-    click.echo(f"  {card.summary}\n")
+    click.echo(f"  {printable(card.summary)}\n")
     data = {key: value for key, value in card_data(card).items() if key not in {"schema", "kind", "id", "summary"}}
     for line in field_lines(data):
         click.echo(line)

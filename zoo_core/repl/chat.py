@@ -13,6 +13,7 @@ from zoo_core.errors import UsageProblem, ZooError
 from zoo_core.interfaces import Sampling
 from zoo_core.paths import expanded
 from zoo_core.repl.screen import Style, show_answer, show_explanation
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,7 +160,7 @@ class Chat:
             session.messages, session.system = self.session.messages, self.session.system
             self.session.engine.close()
             self.session, self.reference = session, rest
-        click.echo(f"{self.session.card.id}: {self.session.card.summary}")
+        click.echo(f"{self.session.card.id}: {printable(self.session.card.summary)}")
 
     def explain(self, rest: str) -> None:
         """Show the exact prompt for a next message."""

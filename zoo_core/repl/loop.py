@@ -10,6 +10,7 @@ from zoo_core.errors import MissingDependency
 from zoo_core.offers import install_name
 from zoo_core.paths import data_folder
 from zoo_core.repl.chat import SLASH_COMMANDS
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -26,7 +27,9 @@ def run(chat: Chat) -> None:
     except ModuleNotFoundError as error:
         message = f"The interactive chat needs the package '{error.name}'. Install it with: pip install {install_name('chat')}"
         raise MissingDependency(message) from error
-    click.echo(f"{chat.session.card.id}: {chat.session.card.summary}\n/help shows the commands, Ctrl-D leaves.")
+    click.echo(
+        f"{chat.session.card.id}: {printable(chat.session.card.summary)}\n/help shows the commands, Ctrl-D leaves."
+    )
     while chat.open:
         try:
             chat.say(_read(reader))

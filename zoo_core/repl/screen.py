@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from zoo_core.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -32,8 +34,9 @@ def show_answer(session: Session, answer: Iterator[str], style: Style) -> bool:
         if style == "rich":
             _show_markdown(answer)
         else:
+            raw = not sys.stdout.isatty()  # a pipe gets what the model said, a terminal what it can show
             for text in answer:
-                click.echo(text, nl=False)
+                click.echo(text if raw else printable(text), nl=False)
             click.echo()
     except KeyboardInterrupt:
         whole = False
@@ -89,7 +92,7 @@ def _show_markdown(answer: Iterator[str]) -> None:
     text = ""
     with Live(console=Console(), refresh_per_second=8, vertical_overflow="visible") as live:
         for piece in answer:
-            text += piece
+            text += printable(piece)
             live.update(Markdown(text))
 
 

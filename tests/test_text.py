@@ -1,0 +1,37 @@
+"""What strangers wrote must not steer the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from zoo_core.text import printable
+
+TEXTS = {
+    "escape": ("a\x1b[31mb", "a[31mb"),
+    "clipboard": ("\x1b]52;c;aGk=\x07", "]52;c;aGk="),
+    "one-byte control sequence": ("a\x9b2Jb", "a2Jb"),
+    "backspace and carriage return": ("ab\b\rc", "abc"),
+    "lines and tabs stay": ("a\n\tb", "a\n\tb"),
+    "every script stays": ("你好 مرحبا Привет 안녕 🦜", "你好 مرحبا Привет 안녕 🦜"),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), TEXTS.values(), ids=TEXTS)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_a_card_cannot_steer_the_terminal(run: Callable[..., Result], tmp_path: Path) -> None:
+    card = tmp_path / "evil.yaml"
+    card.write_text(
+        'schema: zoo.card/v1\nid: evil\nfamily: x\nsummary: "a\\e[2Jb"\nlanguages_note: "\\e[31m"\nnotes: ["\\e]0;t\\a x"]\n'
+    )
+    for arguments in (["list", "evil"], ["show", "evil"], ["search", "evil"]):
+        result = run("--card", str(card), *arguments)
+        assert result.exit_code == 0, result.stderr
+        assert "\x1b" not in result.stdout
+        assert "\x07" not in result.stdout
