@@ -475,7 +475,11 @@ def endless(tmp_path: Path) -> subprocess.Popen[bytes]:
     (tmp_path / "endless.py").write_text(ENDLESS)
     (tmp_path / "endless.yaml").write_text(CARD)
     process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "endless.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, str(tmp_path / "endless.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background has the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.read(3) == b"xxx"

@@ -316,6 +316,32 @@ def test_a_plugin_cannot_take_the_name_of_a_command(install: Callable[..., None]
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("json:dumps", "The command 'odd' of a plugin points at 'json:dumps', which is no click command."),
+        ("json:nothing", "'odd' points at 'json:nothing', which does not exist; report it to its plugin."),
+    ],
+)
+def test_a_command_of_a_plugin_that_is_none(install: Callable[..., None], run: Run, target: str, message: str) -> None:
+    source = GOOD_SOURCE.format(name="odd").replace("zoo_engines", "zoo_commands").replace("some.module:Thing", target)
+    install("odd", source)
+    result = run("odd")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {message}\n")
+    assert run("list").exit_code == 0
+
+
+def test_a_command_of_a_plugin_is_run(
+    install: Callable[..., None], module: Callable[[str, str], None], run: Run
+) -> None:
+    module("polite_command", "import click\n\n@click.command()\ndef hello():\n    click.echo('Hello!')\n")
+    source = GOOD_SOURCE.format(name="hello").replace("zoo_engines", "zoo_commands")
+    install("polite", source.replace("some.module:Thing", "polite_command:hello"))
+    assert "polite_command" not in sys.modules
+    assert run("hello").stdout == "Hello!\n"
+    assert "hello" in run("--help").stdout
+
+
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 

@@ -149,6 +149,7 @@ MEMORY = {
     "list of characters": LONG + "{{ ns.s|list|length }}",
     "split": LONG + "{{ ns.s.split('a')|length }}",
     "sum of lists": "{% set big = range(9999)|list %}{{ range(9999)|map(attribute='no', default=big)|sum(start=[])|length }}",
+    "join by attribute": "{{ messages|join(attribute='role') }}",
     "join of repeated text": LONG + "{{ range(9999)|map(attribute='no', default=ns.s)|join }}",
     "join of repeated lists": LONG + "{{ ''.join(range(9999)|map(attribute='no', default=[ns.s])) }}",
     "round with many digits": "{{ 5|round(-1000000000) }}",
