@@ -320,7 +320,11 @@ def test_a_plugin_cannot_take_the_name_of_a_command(install: Callable[..., None]
     ("target", "message"),
     [
         ("json:dumps", "The command 'odd' of a plugin points at 'json:dumps', which is no click command."),
-        ("json:nothing", "'odd' points at 'json:nothing', which does not exist; report it to its plugin."),
+        (
+            "json:nothing",
+            "'odd' points at 'json:nothing', which cannot be loaded "
+            "(AttributeError: module 'json' has no attribute 'nothing'); report it to its plugin.",
+        ),
     ],
 )
 def test_a_command_of_a_plugin_that_is_none(install: Callable[..., None], run: Run, target: str, message: str) -> None:

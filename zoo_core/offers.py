@@ -11,7 +11,7 @@ import msgspec
 
 from zoo_core.errors import MissingDependency, PluginError
 
-#: Import names of libraries and the extra that installs them, where the offer itself names none.
+#: The name of the zoo's own distribution.
 DISTRIBUTION = "llm-zoo"
 
 
@@ -39,24 +39,26 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
         module_name, _, attribute = self.target.partition(":")
         try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            missing = error.name or str(error)
-            if missing.partition(".")[0] == module_name.partition(".")[0]:
-                raise PluginError(
-                    f"'{self.name}' points at '{self.target}', but {error}; report it to its plugin."
-                ) from error
-            raise MissingDependency(self._missing(missing)) from error
+            return getattr(importlib.import_module(module_name), attribute)
         except ImportError as error:
-            raise MissingDependency(f"'{self.name}' cannot be imported ({error}). {self._install()}") from error
-        try:
-            return getattr(module, attribute)
-        except AttributeError as error:
-            message = f"'{self.name}' points at '{self.target}', which does not exist; report it to its plugin."
-            raise PluginError(message) from error
+            if (error.name or "").partition(".")[0] in {module_name.partition(".")[0], "zoo_core"}:
+                raise self._broken(error) from error
+            raise MissingDependency(self._missing(error)) from error
+        except (Exception, SystemExit) as error:  # whatever a plugin's module does on import is the plugin's fault
+            raise self._broken(error) from error
 
-    def _missing(self, package: str) -> str:
-        return f"'{self.name}' needs the package '{package}'. {self._install()}"
+    def _broken(self, error: BaseException) -> PluginError:
+        reason = " ".join(str(error).split()) or "no message"
+        return PluginError(
+            f"'{self.name}' points at '{self.target}', which cannot be loaded "
+            f"({type(error).__name__}: {reason}); report it to its plugin."
+        )
+
+    def _missing(self, error: ImportError) -> str:
+        # Some libraries put a sentence where the name of the package belongs.
+        named = isinstance(error, ModuleNotFoundError) and all(map(str.isidentifier, (error.name or "").split(".")))
+        needs = f"needs the package '{error.name}'" if named else f"cannot be imported ({error})"
+        return f"'{self.name}' {needs}. {self._install()}"
 
     def _install(self) -> str:
         return f"Install it with: pip install {install_name(self.extra, self.distribution)}"

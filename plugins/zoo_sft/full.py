@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import accelerate  # noqa: F401 (the trainer needs it; without it transformers hides the reason)
 import msgspec
 import torch
 import transformers
