@@ -510,3 +510,31 @@ def test_logs_of_a_newer_zoo_are_an_error_without_a_traceback(run: Callable[...,
     result = run("logs", "list")
     assert result.exit_code == 1
     assert "it was written by a newer version of the zoo" in result.stderr
+
+
+def test_damage_inside_the_file_is_found_and_kept_aside(zoo_folders: Path, run: Callable[..., Result]) -> None:
+    path = zoo_folders / "data" / "history.db"
+    History().close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+        columns = [row[1] for row in database.execute("PRAGMA table_info(replies)")]
+        marks = ", ".join("?" * len(columns))
+        for number in range(200):
+            database.execute(f"INSERT INTO replies VALUES ({marks})", [number, *["x" * 400] * (len(columns) - 1)])
+    database.close()
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 8192] = b"\xff" * 8192
+    path.write_bytes(content)
+    result = run("logs", "list")
+    assert result.exit_code == 0
+    assert "Warning: the conversation history was damaged; it is kept as" in result.stderr
+    assert len(list(path.parent.glob("history.damaged-*.db"))) == 1
+    assert run("logs", "list").stderr == "No conversation is recorded.\n"
+
+
+def test_what_people_say_is_for_their_eyes_alone(tmp_path: Path) -> None:
+    history = History(tmp_path / "new" / "history.db")
+    history.close()
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "new" / "history.db").stat().st_mode & 0o077 == 0

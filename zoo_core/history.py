@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import os
 import sqlite3
 import uuid
 from pathlib import Path
@@ -93,7 +94,7 @@ class History:
         self.path = path or data_folder() / "history.db"
         self.notice = ""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 self._database = _open(self.path)
             except sqlite3.OperationalError:
@@ -214,6 +215,8 @@ def template_digest(session: Session) -> str:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # what people say is nobody else's business
     database = sqlite3.connect(path, timeout=10)
     try:
         database.row_factory = sqlite3.Row
@@ -223,7 +226,8 @@ def _open(path: Path) -> sqlite3.Connection:
             raise sqlite3.OperationalError("it was written by a newer version of the zoo")
         database.executescript(_TABLE)
         database.execute(f"PRAGMA user_version = {_VERSION}")
-        database.execute("SELECT * FROM replies LIMIT 1").fetchall()
+        if (state := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(state)
     except BaseException:
         database.close()
         raise

@@ -32,8 +32,8 @@ class Recorder:
 
     def record(self, session: Session, reference: str) -> None:
         """Record the session's last answer."""
-        if self._history is None or session.last is None:
-            return
+        if self._history is None or session.last is None or not session.last.ids:
+            return  # nothing was said
         try:
             self._history.add(session, reference, self.conversation)
         except HistoryError as error:

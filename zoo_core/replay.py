@@ -26,9 +26,9 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     replayed: str
 
 
-def replay(zoo: Zoo, number: int) -> Replayed:
+def replay(zoo: Zoo, number: int, history: History | None = None) -> Replayed:
     """Give the model of a recorded answer the same messages and sampling, and compare token by token."""
-    record = History().reply(number)
+    record = (history or History()).reply(number)
     device, dtype = record.facts.get("device", "auto"), record.facts.get("dtype", "auto")
     session = open_session(
         zoo,
