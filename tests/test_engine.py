@@ -389,16 +389,25 @@ def test_the_dtype_is_the_one_asked_for(dtype: str) -> None:
     assert {each.dtype for each in engine._model.parameters()} == {getattr(torch, dtype)}
 
 
-@pytest.mark.parametrize(
-    ("params", "dtype"), [(None, "float32"), (999_999_999, "float32"), (1_000_000_000, "bfloat16")]
-)
-def test_auto_takes_bfloat16_for_large_models_on_a_cpu(params: int | None, dtype: str) -> None:
+@pytest.mark.parametrize(("least", "dtype"), [(10**9, "float32"), (10**6, "bfloat16")], ids=["small", "large"])
+def test_auto_takes_bfloat16_for_large_models_on_a_cpu(least: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo_transformers.engine.LARGE", least)  # the embedded model has two million bytes
+    assert engine_of(WEIGHTS, dtype="auto").facts["dtype"] == dtype
+
+
+@pytest.mark.parametrize(("short", "dtype"), [("fp32", "float32"), ("bf16", "bfloat16"), ("fp16", "float16")])
+def test_short_names_of_dtypes(short: str, dtype: str) -> None:
+    assert engine_of(WEIGHTS, dtype=short).facts["dtype"] == dtype
+
+
+def test_the_card_chooses_the_dtype_unless_the_user_does() -> None:
     card = msgspec.convert(
-        {"schema": "zoo.card/v1", "kind": "model", "id": "big", "family": "phoenix", "summary": "Big"}
-        | {"architecture": {"params": params}},
+        {"schema": "zoo.card/v1", "kind": "model", "id": "half", "family": "phoenix", "summary": "Half"}
+        | {"runtime": {"dtype": "bfloat16"}},
         ModelCard,
     )
-    assert engine_of(WEIGHTS, card=card, dtype="auto").facts["dtype"] == dtype
+    assert engine_of(WEIGHTS, card=card, dtype="auto").facts["dtype"] == "bfloat16"
+    assert engine_of(WEIGHTS, card=card, dtype="float32").facts["dtype"] == "float32"
 
 
 @pytest.mark.parametrize(

@@ -492,9 +492,9 @@ REFUSED = {
         {"lineage": {"base": {"repo": "a/b"}, "relation": "adapter"}},
         "'tiny' is published as an adapter over a/b: by itself it gives gibberish.",
     ),
-    "pickle": ({"format": "pickle"}, "'tiny' has the format 'pickle', which no installed engine loads."),
-    "gguf": ({"format": "gguf"}, "'tiny' has the format 'gguf', which no installed engine loads."),
-    "API": ({"format": "api"}, "'tiny' has the format 'api', which no installed engine loads."),
+    "pickle": ({"format": "pickle"}, "'tiny' has the format 'pickle', which the engine 'letters' does not load."),
+    "gguf": ({"format": "gguf"}, "'tiny' has the format 'gguf', which the engine 'letters' does not load."),
+    "API": ({"format": "api"}, "'tiny' has the format 'api', which the engine 'letters' does not load."),
 }
 
 
@@ -522,7 +522,6 @@ UNKNOWN: dict[str, tuple[dict[str, Any], dict[str, Any], type[ZooError], str]] =
     "named template": ({}, {"template": "nope"}, NotFound, "brings the template 'nope'. Known: letters."),
     "no template": ({"template": None}, {}, NotFound, "names no conversation template. Choose one with --template"),
     "card's engine": ({"runtime": {"engine": "vllm"}}, {}, NotFound, "No installed plugin brings the engine 'vllm'."),
-    "default engine": ({"runtime": {}}, {}, NotFound, "No installed plugin brings the engine 'transformers'."),
     "named engine": ({}, {"engine": "letter"}, NotFound, "the engine 'letter'. Did you mean letters"),
     "model": ({}, {"reference": "tinny"}, NotFound, "No model is called 'tinny'. Did you mean tiny?"),
     "version": ({}, {"reference": "tiny@2.0.0"}, NotFound, "The card of 'tiny' has version 1.0.0, not 2.0.0."),
@@ -541,8 +540,8 @@ UNKNOWN: dict[str, tuple[dict[str, Any], dict[str, Any], type[ZooError], str]] =
         "'lacking' needs the package 'a_library_that_nobody_has'.",
     ),
     "half a library": ({}, {"engine": "halfway"}, MissingDependency, "Install it with: pip install zoo-halfway"),
-    "module": ({}, {"engine": "nowhere"}, ZooError, "points at 'no_such_module:Engine', but No module named"),
-    "attribute": ({}, {"engine": "empty"}, ZooError, "points at 'engines:Nothing', which does not exist; report it"),
+    "module": ({}, {"engine": "nowhere"}, ZooError, "points at 'no_such_module:Engine', which cannot be loaded"),
+    "attribute": ({}, {"engine": "empty"}, ZooError, "points at 'engines:Nothing', which cannot be loaded"),
     "sampling": ({}, {"sampling": {"temperature": 99}}, UsageProblem, "The option temperature is 99.0"),
 }
 
@@ -567,3 +566,36 @@ def test_a_model_named_by_the_path_of_its_card(letters: Any, tmp_path: Path) -> 
     assert open_session(zoo, str(tmp_path / "tiny.yaml")).card.id == "tiny"
     (tmp_path / "zoo.yaml").write_bytes((tmp_path / "tiny.yaml").read_bytes())
     assert open_session(zoo, str(tmp_path)).card.id == "tiny"
+
+
+def test_without_any_engine_nothing_runs(zoo_folders: Path) -> None:
+    from zoo_core.session import _engine
+
+    with pytest.raises(NotFound, match="No installed plugin brings an engine"):
+        _engine(Zoo(plugins=Plugins([])), card_of(), None)
+
+
+@pytest.mark.parametrize(
+    ("supports", "format_", "runs"),
+    [
+        ({}, "safetensors", True),
+        ({}, "gguf", False),
+        ({"format": ["gguf"]}, "gguf", True),
+        ({"format": ["gguf"]}, "safetensors", False),
+        ({}, "pickle", False),
+    ],
+)
+def test_an_engine_is_given_only_the_formats_that_it_names(
+    supports: dict[str, list[str]], format_: str, runs: bool, zoo_folders: Path
+) -> None:
+    from zoo_core.session import _engine
+
+    plugin = SimpleNamespace(
+        zoo_engines=hookimpl(lambda: [Offer(name="one", target="x:y", supports=supports)], specname="zoo_engines")
+    )
+    zoo = Zoo(plugins=Plugins([], modules={"mine": plugin}))
+    if runs:
+        assert _engine(zoo, card_of(format=format_), None).name == "one"
+    else:
+        with pytest.raises(UsageProblem, match="which no installed engine loads"):
+            _engine(zoo, card_of(format=format_), None)

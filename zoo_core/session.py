@@ -14,7 +14,7 @@ import msgspec
 
 from zoo_core.cards.writing import card_digest
 from zoo_core.conversation import Message, Rendered, Template, render
-from zoo_core.errors import ContextOverflow, UsageProblem
+from zoo_core.errors import ContextOverflow, NotFound, UsageProblem
 from zoo_core.interfaces import Engine, EngineRequest, Sampling
 from zoo_core.stopping import StopFilter
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zoo_core.cards.schema import ModelCard
+    from zoo_core.offers import Offer
     from zoo_core.zoo import Zoo
 
 Overflow = Literal["error", "drop-oldest"]
-DEFAULT_ENGINE = "transformers"
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -88,6 +88,11 @@ class Session:
         wanted = {key: value for key, value in {**self._sampling, **options}.items() if value is not None}
         check_sampling(wanted)
         self._sampling = wanted
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The sampling options that the user set."""
+        return dict(self._sampling)
 
     @property
     def seed(self) -> int | None:
@@ -205,9 +210,9 @@ def open_session(
     check_sampling({key: value for key, value in (sampling or {}).items() if value is not None})
     card, path = zoo.catalog.model(reference)
     _require_runnable(card)
+    runs = _engine(zoo, card, engine or card.runtime.engine)
     chosen = zoo.template_of(card, template)
     family = zoo.offer("zoo_model_families", card.family, "model family")
-    runs = zoo.offer("zoo_engines", engine or card.runtime.engine or DEFAULT_ENGINE, "engine")
     folder = find_weights(card, path, weights)
     open_engine = runs.load()
     request = EngineRequest(
@@ -255,8 +260,21 @@ def _require_runnable(card: ModelCard) -> None:
             f"'{card.id}' is published as {'a delta' if card.lineage.relation == 'delta' else 'an adapter'} over "
             f"{base.name or base.id or base.repo}: by itself it gives gibberish. Merge it into its base first."
         )
-    if card.format in {"pickle", "api", "gguf"}:
-        raise UsageProblem(f"'{card.id}' has the format '{card.format}', which no installed engine loads.")
+
+
+def _engine(zoo: Zoo, card: ModelCard, wish: str | None) -> Offer:
+    """The engine that is wanted, else the first that loads the card's format."""
+    if wish is not None:
+        offers = [zoo.offer("zoo_engines", wish, "engine")]
+    else:
+        offers = [offer for _, offer in zoo.plugins.items("zoo_engines")]
+        if not offers:
+            raise NotFound("No installed plugin brings an engine, so no model can run.")
+    for offer in offers:
+        if card.format is None or card.format in offer.supports.get("format", ["safetensors"]):
+            return offer
+    which = f"the engine '{wish}' does not load" if wish else "no installed engine loads"
+    raise UsageProblem(f"'{card.id}' has the format '{card.format}', which {which}.")
 
 
 def _close(pieces: Any) -> None:

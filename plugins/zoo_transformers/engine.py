@@ -31,12 +31,13 @@ from transformers import (
 from zoo_core import EngineRequest, Piece, Rendered, Sampling, ZooError
 
 DTYPES = ("float32", "bfloat16", "float16")
+SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 #: Weights of this many bytes take seconds to load.
 SLOW_TO_LOAD = 1_000_000_000
 
-#: From this many parameters on, `auto` takes bfloat16 on a CPU: half the memory, and decoding is bound by memory.
-LARGE = 1_000_000_000
+#: From this many bytes of weights on, `auto` takes bfloat16 on a CPU: decoding is bound by the memory that is read.
+LARGE = 2_000_000_000
 
 #: Temperatures below this are greedy too: logits divided by them would leave the range of float32.
 GREEDY_BELOW = 1e-6
@@ -51,7 +52,8 @@ class TransformersEngine:
         """Choose device and dtype and load the tokenizer. Raises `ZooError` for a device that is not there."""
         self._request = request
         self._device = _device(request.device)
-        self._dtype = _dtype(request.dtype, self._device, request.card.architecture.params)
+        wish = request.card.runtime.dtype or "auto" if request.dtype == "auto" else request.dtype
+        self._dtype = _dtype(wish, self._device, _weight_bytes(request.folder))
         _quiet(request.folder)
         self._tokenizer = _readable(request, request.family.load_tokenizer, request.folder)
         self.context_length = _context_length(request)
@@ -131,7 +133,12 @@ class TransformersEngine:
     @torch.inference_mode()
     def _logits(self, step: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """The logits `[1, vocabulary]` after the last of the tokens `step` `[1, n]`; the cache grows by n."""
-        output = self._model(input_ids=step, past_key_values=cache, use_cache=True, **self._last_only)
+        model = self._model
+        try:
+            output = model(input_ids=step, past_key_values=cache, use_cache=True, **self._last_only)
+        except (RuntimeError, IndexError) as error:  # out of memory, or a token that the embedding does not have
+            reason = " ".join(str(error).split())[:300]
+            raise ZooError(f"'{self._request.card.id}' stopped while it was answering: {reason}") from error
         return output.logits[:, -1].float()
 
     @cached_property
@@ -192,7 +199,7 @@ def _readable(request: EngineRequest, load: Any, folder: Path, **options: str) -
 def _quiet(folder: Path) -> None:
     """Keep the libraries' remarks off the screen; show their progress only where loading takes long."""
     transformers.logging.set_verbosity_error()
-    if sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SLOW_TO_LOAD:
+    if _weight_bytes(folder) < SLOW_TO_LOAD:
         transformers.logging.disable_progress_bar()
     else:
         transformers.logging.enable_progress_bar()
@@ -211,7 +218,12 @@ def _device(wish: str) -> str:
     return wish
 
 
-def _dtype(wish: str, device: str, params: int | None) -> str:
+def _weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _dtype(wish: str, device: str, weight_bytes: int) -> str:
+    wish = SHORT_DTYPES.get(wish, wish)
     if wish != "auto":
         if wish not in DTYPES:
             raise ZooError(f"The dtype '{wish}' is unknown. Known: auto, {', '.join(DTYPES)}.")
@@ -220,7 +232,7 @@ def _dtype(wish: str, device: str, params: int | None) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
     if device == "mps":
         return "float16"
-    return "bfloat16" if (params or 0) >= LARGE else "float32"
+    return "bfloat16" if weight_bytes >= LARGE else "float32"
 
 
 def _context_length(request: EngineRequest) -> int | None:
