@@ -13,6 +13,7 @@ from zoo_core.session import Session, check_sampling, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from zoo_core.conversation import Message
     from zoo_core.zoo import Zoo
@@ -53,7 +54,9 @@ def explain_session(session: Session, messages: Sequence[Message]) -> Explanatio
     )
 
 
-def explain(zoo: Zoo, reference: str, messages: Sequence[Message], *, template: str | None = None) -> Explanation:
+def explain(
+    zoo: Zoo, reference: str, messages: Sequence[Message], *, template: str | None = None, weights: Path | None = None
+) -> Explanation:
     """Explain the prompt for a model; without its weights and libraries everything but the token ids.
 
     A system message, which comes first, takes the place of the template's own.
@@ -61,7 +64,7 @@ def explain(zoo: Zoo, reference: str, messages: Sequence[Message], *, template: 
     from zoo_core.cards.writing import card_digest
 
     try:
-        session = open_session(zoo, reference, template=template)
+        session = open_session(zoo, reference, template=template, weights=weights)
     except ZooError as error:
         card, _ = zoo.catalog.model(reference)
         chosen = zoo.template_of(card, template)

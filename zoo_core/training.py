@@ -35,7 +35,7 @@ from zoo_core.catalog import CARD_FILE
 from zoo_core.errors import CardError, UsageProblem, ZooError
 from zoo_core.files import sha256_of, write_whole
 from zoo_core.interfaces import TrainingJob, TrainingResult
-from zoo_core.names import is_name
+from zoo_core.names import is_name, is_path
 from zoo_core.paths import expanded
 
 if TYPE_CHECKING:
@@ -76,10 +76,12 @@ def read_recipe(zoo: Zoo, reference: str) -> Recipe:
     """A recipe from a YAML file, or from the card of a model that was made with one."""
     from zoo_core.cards.reading import parse_mapping
 
-    path = expanded(reference)
-    if path.is_file():
-        data, _ = parse_mapping(path.read_bytes(), str(path))
-        origin = str(path)
+    if is_path(reference) and not os.path.isdir(expanded(reference)):  # noqa: PTH112 (it never raises)
+        origin = str(expanded(reference))
+        try:
+            data, _ = parse_mapping(Path(origin).read_bytes(), origin)
+        except OSError as error:
+            raise ZooError(f"The recipe {origin} cannot be read: {error.strerror}.") from error
     else:
         card, _ = zoo.catalog.model(reference)
         data, origin = card.training.recipe, f"the card of '{card.id}'"
@@ -98,6 +100,7 @@ def train(
     *,
     name: str,
     device: str = "auto",
+    weights: Path | None = None,
     progress: Callable[[float, str], None] = lambda share, line: None,
 ) -> ModelCard:
     """Train by a recipe and write the folder `out` with weights and card. Raises `ZooError`; `out` is then not there."""
@@ -113,7 +116,9 @@ def train(
     builder = zoo.offer("zoo_data_builders", recipe.data.builder, "data builder").load()()
     conversations = list(builder.build(recipe.data.options, seed=recipe.seed))
     _check_languages(conversations)
-    job, origin = _job(zoo, recipe, _work_folder(out, recipe, _digest(conversations)), device, progress, conversations)
+    job, origin = _job(zoo, recipe, device, weights, progress, conversations)
+    # The folder comes last, so that a mistake leaves none behind.
+    job = msgspec.structs.replace(job, folder=_work_folder(out, recipe, _digest(conversations)))
     result: TrainingResult = trainer.train(job)
     card = _card(recipe, job, result, origin, name)
     from zoo_core.cards.writing import card_yaml
@@ -155,8 +160,8 @@ def _check_languages(conversations: list[Any]) -> None:
 def _job(
     zoo: Zoo,
     recipe: Recipe,
-    folder: Path,
     device: str,
+    weights: Path | None,
     progress: Callable[[float, str], None],
     conversations: list[Any],
 ) -> tuple[TrainingJob, ModelCard | None]:
@@ -169,7 +174,7 @@ def _job(
     model_options: Mapping[str, Any] = {}
     if recipe.base is not None:
         card, path = zoo.catalog.model(recipe.base)
-        base, family, template = find_weights(card, path), card.family, zoo.template_of(card)
+        base, family, template = find_weights(card, path, weights), card.family, zoo.template_of(card)
     else:
         assert recipe.model is not None
         family, template = recipe.model.family, zoo.template(recipe.model.template)
@@ -178,7 +183,7 @@ def _job(
         family=zoo.offer("zoo_model_families", family, "model family").load()(),
         template=template,
         conversations=conversations,
-        folder=folder,
+        folder=Path(),
         base=base,
         model_options=model_options,
         options=recipe.options,

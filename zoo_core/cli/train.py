@@ -9,7 +9,7 @@ import click
 
 from zoo_core.cli import card_option, zoo_of
 from zoo_core.cli.output import ModelName, json_option, print_json
-from zoo_core.errors import UsageProblem
+from zoo_core.cli.recipes import recipe_of
 
 
 @click.command(
@@ -19,6 +19,7 @@ from zoo_core.errors import UsageProblem
 @click.argument("model", type=ModelName(), required=False)
 @click.option("--data", help="A file of conversations (.json, .jsonl), or the name of a data builder.")
 @click.option("--data-option", multiple=True, metavar="NAME=VALUE", help="An option of the data builder.")
+@click.option("--model-path", "weights", type=click.Path(path_type=Path), help="A folder with the weights of MODEL.")
 @click.option("--recipe", type=ModelName(), help="A recipe file, or a model whose card holds the recipe that made it.")
 @click.option("--trainer", help="A trainer instead of 'full'.")
 @click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="An option of the trainer, such as epochs=2.")
@@ -29,7 +30,16 @@ from zoo_core.errors import UsageProblem
 @json_option
 @card_option
 @click.pass_context
-def command(ctx: click.Context, /, out: Path, name: str | None, device: str, as_json: bool, **options: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    out: Path,
+    name: str | None,
+    device: str,
+    weights: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Train MODEL further on conversations of your own, or follow a recipe, and write a folder with weights and a card.
 
     What was interrupted goes on where it stopped when the same command is given again.
@@ -37,46 +47,15 @@ def command(ctx: click.Context, /, out: Path, name: str | None, device: str, as_
     from zoo_core.training import train
 
     zoo = zoo_of(ctx)
-    recipe = _recipe(zoo, options)
+    recipe = recipe_of(zoo, options)
 
     def progress(share: float, line: str) -> None:
         click.echo(f"{share:4.0%}  {line}", err=True)
 
-    card = train(zoo, recipe, out, name=name or out.name.lower(), device=device, progress=progress)
+    card = train(zoo, recipe, out, name=name or out.name.lower(), device=device, weights=weights, progress=progress)
     if as_json:
         from zoo_core.cards.writing import card_data
 
         print_json("train", {"folder": str(out), "card": card_data(card)})
         return
     click.echo(f"Made {card.id} in {out}. Talk to it with: zoo chat {out if out.is_absolute() else f'./{out}'}")
-
-
-def _recipe(zoo: Any, options: dict[str, Any]) -> Any:
-    """The recipe that the options describe."""
-    import msgspec
-
-    from zoo_core.training import Data, Recipe, read_recipe
-
-    if options["recipe"]:
-        if options["model"] or options["data"]:
-            raise UsageProblem("A recipe says model and data itself; leave MODEL and --data out.")
-        recipe = read_recipe(zoo, options["recipe"])
-    else:
-        if not (options["model"] and options["data"]):
-            raise UsageProblem(
-                "Name a MODEL and --data, or a --recipe. Example: zoo train MODEL --data talks.jsonl --out mine"
-            )
-        is_file = options["data"].endswith((".json", ".jsonl")) or Path(options["data"]).exists()
-        data = Data(builder="file", options={"path": options["data"]}) if is_file else Data(builder=options["data"])
-        recipe = Recipe(base=options["model"], data=data)
-    changes: dict[str, Any] = {key: options[key] for key in ("trainer", "seed") if options[key] is not None}
-    changes["options"] = recipe.options | _pairs(options["option"])
-    changes["data"] = msgspec.structs.replace(recipe.data, options=recipe.data.options | _pairs(options["data_option"]))
-    return msgspec.structs.replace(recipe, **changes)
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    if wrong := [name for name, sign, _ in pairs if not sign or not name]:
-        raise UsageProblem(f"'{wrong[0]}' is not of the form NAME=VALUE.")
-    return {name: value for name, _, value in pairs}
