@@ -507,6 +507,27 @@ def test_a_closed_pipe_ends_the_program_quietly(endless: subprocess.Popen[bytes]
     assert endless.wait() == 1
     endless.stderr.close()
     assert err == b""
+    (record,) = recorded()
+    assert set(record.reply) == {"x"}, "what was said until then is not lost"
+
+
+def test_ctrl_c_outside_of_an_answer_ends_with_130_too() -> None:
+    code = """
+import signal, sys
+from zoo_core import catalog
+from zoo_core.cli import main
+catalog.Catalog.rows = lambda *_: signal.raise_signal(signal.SIGINT)
+sys.argv = ["zoo", "list"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\n(stopped)\n")
 
 
 def test_the_installed_program_says_nothing_but_the_answer_and_the_notice(notice: str) -> None:

@@ -500,7 +500,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any]], None]:
                 return line
             raise line
 
-        monkeypatch.setattr(loop, "_reader", lambda: SimpleNamespace(prompt=prompt))
+        monkeypatch.setattr(loop, "_reader", lambda remember: SimpleNamespace(prompt=prompt))
 
     return type_
 
@@ -510,7 +510,7 @@ def test_the_loop_ends_with_ctrl_d_and_exit(
     screen: Screen, terminal: Callable[[list[Any]], None], end: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal(["Hi", KeyboardInterrupt(), '"""', KeyboardInterrupt(), "More", *end])
-    loop.run(screen.chat)
+    loop.run(screen.chat, remember=True)
     assert screen.contents()[::2] == ["Hi", "More"]
     out = capsys.readouterr().out
     assert out.startswith("echo: Says what it is told\n/help shows the commands, Ctrl-D leaves.\n")
@@ -522,7 +522,7 @@ def test_without_prompt_toolkit_its_extra_is_named(screen: Screen, monkeypatch: 
 
     monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
     with pytest.raises(MissingDependency, match=r"pip install 'llm-zoo\[chat\]'"):
-        loop.run(screen.chat)
+        loop.run(screen.chat, remember=True)
 
 
 # -- on a terminal -----------------------------------------------------------------------------------------------------

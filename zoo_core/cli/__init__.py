@@ -10,6 +10,7 @@ import click
 
 from zoo_core import __version__
 from zoo_core.errors import NotFound, ZooError
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     from zoo_core.zoo import Zoo
@@ -32,7 +33,7 @@ class _Shown(click.ClickException):
     """A `ZooError` as click shows it: one line, and the error's own exit code."""
 
     def __init__(self, error: ZooError) -> None:
-        super().__init__(str(error))
+        super().__init__(printable(str(error)))
         self.exit_code = error.exit_code  # type: ignore[misc]
 
 
@@ -72,6 +73,9 @@ class ZooGroup(click.Group):
             return super().invoke(ctx)
         except ZooError as error:
             raise _Shown(error) from error
+        except KeyboardInterrupt:
+            click.echo("\n(stopped)", err=True)
+            raise click.exceptions.Exit(130) from None
 
 
 def zoo_of(ctx: click.Context) -> Zoo:
@@ -82,10 +86,15 @@ def zoo_of(ctx: click.Context) -> Zoo:
     if not isinstance(root.obj, Zoo):
         root.obj = Zoo(
             taken={"zoo_commands": [*COMMANDS]},  # not list(): here that is the module of `zoo list`
-            warn=lambda text: click.echo(f"Warning: {text}", err=True),
+            warn=_warn,
         )
     zoo: Zoo = root.obj
     return zoo
+
+
+def _warn(text: str) -> None:
+    if "_ZOO_COMPLETE" not in os.environ:  # where a line is being typed, nothing may be printed into it
+        click.echo(f"Warning: {printable(text)}", err=True)
 
 
 def _plugin_command(ctx: click.Context, name: str) -> click.Command | None:

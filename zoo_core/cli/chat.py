@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.chatting import answer_once, choose, converse
 from zoo_core.cli.output import ModelName
+from zoo_core.repl.start import answer_once, choose, converse
 
 
 @click.command("chat", epilog='Example: zoo chat "What can you do?"')
@@ -23,10 +23,10 @@ from zoo_core.cli.output import ModelName
 @click.option("--top-k", type=int, help="Sample from this many of the likeliest tokens.")
 @click.option("--repetition-penalty", type=float, help="Above 1 discourages what was said before.")
 @click.option("--max-new-tokens", type=int, help="The longest answer, in tokens.")
-@click.option("--stop", multiple=True, help="End the answer before this text; may be given several times.")
+@click.option("--stop", multiple=True, help="End the answer before this text too; may be given several times.")
 @click.option("--seed", type=int, help="Makes the answer repeatable.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16.")
+@click.option("--dtype", default="auto", show_default=True, help="fp32, bf16, fp16.")
 @click.option("--template", "--conv-template", help="A conversation template instead of the card's.")
 @click.option("--engine", help="An engine instead of the card's.")
 @click.option("--model-path", type=click.Path(path_type=Path), help="A folder with the model's weights.")

@@ -41,10 +41,10 @@ def command(ctx: click.Context, model: str, as_json: bool) -> None:
     if len(tree := lineage(zoo, card)) > 1:
         click.secho("\nlineage", bold=True)
         for depth, name in enumerate(tree):
-            click.echo("  " + "   " * max(depth - 1, 0) + ("└─ " if depth else "") + name)
+            click.echo("  " + "   " * max(depth - 1, 0) + ("└─ " if depth else "") + printable(name))
     click.echo(f"\ncard    {path}\ndigest  {card_digest(card)}")
     for problem in problems:
-        click.echo(f"Problem: {problem}", err=True)
+        click.echo(f"Problem: {printable(problem)}", err=True)
 
 
 def lineage(zoo: Zoo, card: AnyCard) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -11,8 +11,9 @@ import msgspec
 from zoo_core.conversation import Message
 from zoo_core.errors import UsageProblem, ZooError
 from zoo_core.interfaces import Sampling
+from zoo_core.names import is_path
 from zoo_core.paths import expanded
-from zoo_core.repl.screen import Style, show_answer, show_explanation
+from zoo_core.repl.screen import Style, show_answer, show_explanation, show_notice
 from zoo_core.text import printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A conversation as `/save` writes it."""
 
-    schema: str = "zoo.conversation/v1"
+    schema: Literal["zoo.conversation/v1"] = "zoo.conversation/v1"
     model: str
     system: str | None = None
     messages: list[Message] = []
@@ -59,7 +60,7 @@ class Chat:
             elif text.strip():
                 self._answer(self.session.reply(text))
         except ZooError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
 
     def _answer(self, answer: Iterator[str]) -> None:
         show_answer(self.session, answer, self.style)
@@ -100,7 +101,7 @@ class Chat:
         if rest:
             self.session.system = None if rest == "-" else rest
         prompt = self.session.template.system if self.session.system is None else self.session.system
-        click.echo(prompt or "(no system prompt)")
+        click.echo(printable(prompt) or "(no system prompt)")
 
     def set(self, rest: str) -> None:
         """Set a sampling option, such as: /set temperature 0.2; - brings back the card's own."""
@@ -151,15 +152,19 @@ class Chat:
         self.session.messages = list(saved.messages)
         self.session.system = saved.system
         self.recorder.start_anew()
+        if saved.model != self.reference:
+            click.echo(f"(it was held with {saved.model}; /model {saved.model} goes on with that)")
         click.echo(f"({len(saved.messages)} messages; the last answer: {json.dumps(_last(saved), ensure_ascii=False)})")
 
     def model(self, rest: str) -> None:
         """Show the model, or go on with another one: /model NAME."""
         if rest:
             session = self._reopen(rest)
+            session.set(self.session.chosen)
             session.messages, session.system = self.session.messages, self.session.system
             self.session.engine.close()
-            self.session, self.reference = session, rest
+            self.session, self.reference = session, lasting(rest)
+            show_notice(session)
         click.echo(f"{self.session.card.id}: {printable(self.session.card.summary)}")
 
     def explain(self, rest: str) -> None:
@@ -191,6 +196,11 @@ SLASH_COMMANDS: dict[str, tuple[Callable[[Chat, str], None], str, str]] = {
         (Chat.exit, ""),
     )
 }
+
+
+def lasting(reference: str) -> str:
+    """A reference that is good in any folder: paths are made absolute."""
+    return str(expanded(reference).resolve()) if is_path(reference) else reference
 
 
 def _last(saved: Saved) -> str:

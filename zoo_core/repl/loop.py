@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 QUOTES = '"""'
 
 
-def run(chat: Chat) -> None:
-    """Chat until /exit or Ctrl-D. Raises `MissingDependency` without prompt_toolkit."""
+def run(chat: Chat, *, remember: bool) -> None:
+    """Chat until /exit or Ctrl-D; `remember` keeps what was typed for the next time.
+
+    Raises `MissingDependency` without prompt_toolkit.
+    """
     try:
-        reader = _reader()
+        reader = _reader(remember)
     except ModuleNotFoundError as error:
         message = f"The interactive chat needs the package '{error.name}'. Install it with: pip install {install_name('chat')}"
         raise MissingDependency(message) from error
@@ -56,18 +60,18 @@ def _typed(reader: PromptSession[str], prompt: str) -> str:
     return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _reader() -> PromptSession[str]:
+def _reader(remember: bool) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
     history: History = InMemoryHistory()
-    try:
-        data_folder().mkdir(parents=True, exist_ok=True)
-        place = data_folder() / "typed"
-        place.touch()
-        history = FileHistory(str(place))
-    except OSError:
-        pass  # What was typed is then forgotten at the end; that the history is not kept, the recorder has said.
+    if remember:
+        # Where it cannot be written it is forgotten at the end; that nothing is recorded, the recorder has said.
+        with contextlib.suppress(OSError):
+            data_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+            place = data_folder() / "typed"
+            place.touch(mode=0o600)
+            history = FileHistory(str(place))
     completer = WordCompleter(list(SLASH_COMMANDS), sentence=True)
     return PromptSession(history=history, completer=completer, complete_while_typing=False)

@@ -47,6 +47,12 @@ def show_answer(session: Session, answer: Iterator[str], style: Style) -> bool:
     return whole
 
 
+def show_notice(session: Session) -> None:
+    """Show what the card wants everybody to know who chats with the model, on stderr."""
+    if notice := session.card.safety.notice:
+        click.echo(printable(notice), err=True)
+
+
 def show_limits(session: Session) -> None:
     """Say on stderr what the answer did not have room for."""
     reply = session.last
@@ -66,7 +72,7 @@ def show_explanation(told: Explanation) -> None:
     from msgspec.structs import asdict
 
     click.secho("prompt", bold=True)
-    click.echo(told.prompt)
+    click.echo(printable(told.prompt))
     click.secho("\ntoken ids", bold=True, nl=False)
     click.echo(f" ({len(told.ids)})\n{told.ids}" if told.ids is not None else f"\nnot known: {told.ids_missing}")
     sampling = {key: value for key, value in asdict(told.sampling).items() if value is not None and key != "stop"}
@@ -81,7 +87,7 @@ def show_explanation(told: Explanation) -> None:
     }
     click.echo()
     for label, text in lines.items():
-        click.echo(f"{click.style(f'{label:<8}', bold=True)}  {text}")
+        click.echo(f"{click.style(f'{label:<8}', bold=True)}  {printable(text)}")
 
 
 def _show_markdown(answer: Iterator[str]) -> None:
@@ -89,11 +95,15 @@ def _show_markdown(answer: Iterator[str]) -> None:
     from rich.live import Live
     from rich.markdown import Markdown
 
-    text = ""
-    with Live(console=Console(), refresh_per_second=8, vertical_overflow="visible") as live:
-        for piece in answer:
-            text += printable(piece)
-            live.update(Markdown(text))
+    text, console = "", Console()
+    try:
+        # What has scrolled off cannot be drawn again, so the growing answer is cropped and the whole printed at the end.
+        with Live(console=console, refresh_per_second=8, vertical_overflow="crop", transient=True) as live:
+            for piece in answer:
+                text += printable(piece)
+                live.update(Markdown(text))
+    finally:
+        console.print(Markdown(text))
 
 
 def _close(answer: Iterator[str] | Generator[str, None, None]) -> None:

@@ -12,9 +12,8 @@ import msgspec
 
 from zoo_core.errors import NotFound
 from zoo_core.interfaces import Sampling
-from zoo_core.names import is_path
-from zoo_core.paths import expanded
-from zoo_core.text import printable
+from zoo_core.repl.chat import lasting
+from zoo_core.repl.screen import show_notice
 
 if TYPE_CHECKING:
     from zoo_core.recording import Recorder
@@ -53,8 +52,11 @@ def answer_once(zoo: Zoo, model: str | None, prompt: str, options: dict[str, Any
     from zoo_core.repl.screen import show_answer
 
     session, reference, recorder = _open(zoo, model, options)
-    whole = show_answer(session, session.reply(prompt), options["style"] or "simple")
-    recorder.record(session, reference)
+    whole = False
+    try:
+        whole = show_answer(session, session.reply(prompt), options["style"] or "simple")
+    finally:
+        recorder.record(session, reference)  # also what was said until a pipe was closed
     if not whole:
         sys.exit(130)
 
@@ -73,7 +75,8 @@ def converse(zoo: Zoo, model: str | None, options: dict[str, Any]) -> None:
             recorder=recorder,
             style=options["style"] or best_style(),
             reopen=lambda name: _session(zoo, name, {**options, "model_path": None, "template": None}),
-        )
+        ),
+        remember=not options["no_log"],
     )
 
 
@@ -83,8 +86,7 @@ def _open(zoo: Zoo, model: str | None, options: dict[str, Any]) -> tuple[Session
     recorder = Recorder(enabled=not options["no_log"], warn=lambda text: click.echo(f"Warning: {text}", err=True))
     record = recorder.resume() if options["resume"] else None
     reference = model or (record.reference if record else zoo.catalog.default_model())
-    if is_path(reference):
-        reference = str(expanded(reference).resolve())  # the record must be good in any folder
+    reference = lasting(reference)
     if record is not None and record.weights and not model and not options["model_path"]:
         options = {**options, "model_path": Path(record.weights)}
     session = _session(zoo, reference, options)
@@ -96,8 +98,7 @@ def _open(zoo: Zoo, model: str | None, options: dict[str, Any]) -> tuple[Session
         from zoo_core.conversation import Message
 
         session.messages = [*turns, Message("assistant", record.reply)]
-    if notice := session.card.safety.notice:
-        click.echo(printable(notice), err=True)
+    show_notice(session)
     return session, reference, recorder
 
 
