@@ -54,6 +54,8 @@ def seconds_to_first_character(command: list[str]) -> float:
         process.stdout.read(1)
         seconds = time.perf_counter() - start
         process.stdout.read()
+    if process.returncode:
+        sys.exit(f"\nnot measured: {command[0]} failed; the first token needs the extra 'chat'")
     return seconds
 
 
