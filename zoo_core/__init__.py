@@ -7,15 +7,33 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from zoo_core.cards.parts import Evaluation as Evaluation
+    from zoo_core.cards.parts import File as File
+    from zoo_core.cards.parts import Source as Source
+    from zoo_core.cards.reading import parse_card as parse_card
+    from zoo_core.cards.reading import read_card as read_card
+    from zoo_core.cards.schema import AnyCard as AnyCard
+    from zoo_core.cards.schema import BenchmarkCard as BenchmarkCard
     from zoo_core.cards.schema import Card as Card
     from zoo_core.cards.schema import DatasetCard as DatasetCard
     from zoo_core.cards.schema import ModelCard as ModelCard
+    from zoo_core.cards.writing import card_data as card_data
+    from zoo_core.cards.writing import card_digest as card_digest
+    from zoo_core.cards.writing import card_yaml as card_yaml
+    from zoo_core.cards.writing import yaml_text as yaml_text
     from zoo_core.conversation import Conversation as Conversation
     from zoo_core.conversation import Message as Message
     from zoo_core.conversation import Rendered as Rendered
     from zoo_core.conversation import Template as Template
     from zoo_core.conversation import render as render
+    from zoo_core.errors import CardError as CardError
+    from zoo_core.errors import NotFound as NotFound
+    from zoo_core.errors import Unreachable as Unreachable
+    from zoo_core.errors import UsageProblem as UsageProblem
+    from zoo_core.errors import WeightsError as WeightsError
     from zoo_core.errors import ZooError as ZooError
+    from zoo_core.files import sha256_of as sha256_of
+    from zoo_core.files import write_whole as write_whole
     from zoo_core.hookspecs import hookimpl as hookimpl
     from zoo_core.interfaces import DataBuilder as DataBuilder
     from zoo_core.interfaces import Engine as Engine
@@ -28,20 +46,47 @@ if TYPE_CHECKING:
     from zoo_core.interfaces import TrainingJob as TrainingJob
     from zoo_core.interfaces import TrainingResult as TrainingResult
     from zoo_core.offers import Offer as Offer
+    from zoo_core.sources import CardSource as CardSource
+    from zoo_core.sources import Change as Change
+    from zoo_core.sources import Download as Download
+    from zoo_core.sources import Publication as Publication
+    from zoo_core.sources import PublishRequest as PublishRequest
+    from zoo_core.sources import RegistryRequest as RegistryRequest
+    from zoo_core.sources import RemoteFile as RemoteFile
+    from zoo_core.sources import Repository as Repository
+    from zoo_core.sources import WeightSource as WeightSource
     from zoo_core.zoo import Zoo as Zoo
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Evaluation": "cards.parts",
+    "File": "cards.parts",
+    "Source": "cards.parts",
+    "parse_card": "cards.reading",
+    "read_card": "cards.reading",
+    "AnyCard": "cards.schema",
+    "BenchmarkCard": "cards.schema",
     "Card": "cards.schema",
     "DatasetCard": "cards.schema",
     "ModelCard": "cards.schema",
+    "card_data": "cards.writing",
+    "card_digest": "cards.writing",
+    "card_yaml": "cards.writing",
+    "yaml_text": "cards.writing",
     "Conversation": "conversation",
     "Message": "conversation",
     "Rendered": "conversation",
     "Template": "conversation",
     "render": "conversation",
+    "CardError": "errors",
+    "NotFound": "errors",
+    "Unreachable": "errors",
+    "UsageProblem": "errors",
+    "WeightsError": "errors",
     "ZooError": "errors",
+    "sha256_of": "files",
+    "write_whole": "files",
     "hookimpl": "hookspecs",
     "DataBuilder": "interfaces",
     "Engine": "interfaces",
@@ -54,6 +99,15 @@ _HOMES = {
     "TrainingJob": "interfaces",
     "TrainingResult": "interfaces",
     "Offer": "offers",
+    "CardSource": "sources",
+    "Change": "sources",
+    "Download": "sources",
+    "Publication": "sources",
+    "PublishRequest": "sources",
+    "RegistryRequest": "sources",
+    "RemoteFile": "sources",
+    "Repository": "sources",
+    "WeightSource": "sources",
     "Zoo": "zoo",
 }
 

@@ -35,6 +35,10 @@ class WeightsError(ZooError):
     """Weights that are absent, incomplete or not those that the card names."""
 
 
+class Unreachable(ZooError):
+    """A hub or registry that does not answer; another one may."""
+
+
 class TemplateError(ZooError):
     """A conversation template that cannot be compiled or rendered safely."""
 

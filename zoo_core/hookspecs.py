@@ -33,6 +33,22 @@ def zoo_card_folders() -> Iterable[Path]:
 
 
 @hookspec
+def zoo_card_sources() -> Iterable[Offer]:
+    """Return offers whose targets make a `CardSource`: where cards are read, registries updated and cards published.
+
+    The offer's name is the word before the colon of an address, such as `hf`; `supports={"does": […]}` names what it does
+    of `read`, `update` and `publish`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def zoo_weight_sources() -> Iterable[Offer]:
+    """Return offers whose targets make a `WeightSource`: a hub, under the name that cards give it in `sources`."""
+    raise NotImplementedError
+
+
+@hookspec
 def zoo_model_families() -> Iterable[Offer]:
     """Return offers whose targets are a `ModelFamily`: how models of one architecture are loaded and made."""
     raise NotImplementedError

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: What each hook's items are.
 ITEMS: dict[str, Any] = {
     "zoo_card_folders": Path,
+    "zoo_card_sources": Offer,
+    "zoo_weight_sources": Offer,
     "zoo_conversation_templates": Template,
     "zoo_model_families": Offer,
     "zoo_data_builders": Offer,
@@ -40,9 +42,10 @@ ITEMS: dict[str, Any] = {
 #: Libraries that take long to import; none may be loaded by a `plugin.py`.
 HEAVY = frozenset(
     {
-        *("accelerate", "auto_gptq", "bitsandbytes", "datasets", "flask", "gptqmodel", "huggingface_hub", "llama_cpp"),
-        *("matplotlib", "numpy", "openai", "pandas", "peft", "prompt_toolkit", "ray", "rich", "safetensors", "scipy"),
-        *("sklearn", "tensorflow", "tokenizers", "torch", "transformers", "trl", "vllm"),
+        *("accelerate", "auto_gptq", "bitsandbytes", "cryptography", "datasets", "flask", "gptqmodel", "httpx2"),
+        *("huggingface_hub", "llama_cpp", "matplotlib", "numpy", "openai", "pandas", "peft", "prompt_toolkit"),
+        *("ray", "rich", "safetensors", "scipy", "sklearn", "tensorflow", "tokenizers", "torch"),
+        *("transformers", "trl", "vllm"),
     }
 )
 

@@ -18,7 +18,8 @@ from zoo_core.files import sha256_of, write_whole
 from zoo_core.paths import cache_folder, expanded
 
 if TYPE_CHECKING:
-    from zoo_core.cards.schema import File, ModelCard, Source
+    from zoo_core.cards.parts import File, Source
+    from zoo_core.cards.schema import ModelCard
 
 
 def find_weights(card: ModelCard, card_path: Path, given: Path | None = None) -> Path:

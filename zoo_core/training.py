@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo_core.cards.schema import (
+from zoo_core.cards.parts import (
     LANGUAGE,
     Architecture,
     Base,
@@ -25,12 +25,12 @@ from zoo_core.cards.schema import (
     License,
     Lineage,
     Memory,
-    ModelCard,
     Safety,
     Source,
     TemplateChoice,
     Training,
 )
+from zoo_core.cards.schema import ModelCard
 from zoo_core.catalog import CARD_FILE
 from zoo_core.errors import CardError, UsageProblem, ZooError
 from zoo_core.files import sha256_of, write_whole

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo_core.cards.schema import SCHEMA, ModelCard
+from zoo_core.cards.schema import SCHEMA, BenchmarkCard, DatasetCard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from zoo_core.cards.schema import AnyCard
 
 #: Changes whenever `Row` or the schema does, so that old caches are not read.
-_FORMAT = f"{SCHEMA}/rows-1"
+_FORMAT = f"{SCHEMA}/rows-2"
+#: How a file ends that cards extend and that is none itself.
+COLLECTION = ".collection.yaml"
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
@@ -49,12 +51,30 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     instruction: str = ""
     conversation: str = ""
     package: bool = False
+    digest: str = ""
+    base: str = ""
+    relation: str = ""
+    weights_license: str = ""
+    context: int | None = None
+    params: int | None = None
+    weights_bytes: int | None = None
+    kv_bytes_per_token: int | None = None
+    dtype: str = ""
+    layers: int | None = None
+    hidden_size: int | None = None
+    intermediate_size: int | None = None
+    vocab_size: int | None = None
+    heads: int | None = None
+    bits: int | None = None
+    variants: list[str] = []
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
     size: int
     mtime: int
     row: Row
+    #: The collections that the card extends: path, size and modification time of each.
+    parents: list[tuple[str, int, int]] = []
 
 
 class _Index(msgspec.Struct, array_like=True):
@@ -84,8 +104,14 @@ class CardIndex:
     def row(self, path: str, status: os.stat_result) -> Row:
         """The row of one card file."""
         entry = self._entries.get(path)
-        if entry is None or entry.size != status.st_size or entry.mtime != status.st_mtime_ns:
-            entry = _Entry(status.st_size, status.st_mtime_ns, read_row(Path(path)))
+        if (
+            entry is None
+            or entry.size != status.st_size
+            or entry.mtime != status.st_mtime_ns
+            or (entry.parents and entry.parents != _states([each[0] for each in entry.parents]))
+        ):
+            row, parents = read_row(Path(path))
+            entry = _Entry(status.st_size, status.st_mtime_ns, row, _states(parents))
             self._entries[path] = entry
             self._fresh = False
         return entry.row
@@ -102,19 +128,35 @@ class CardIndex:
         self._fresh = True
 
 
-def read_row(path: Path) -> Row:
-    """Read a card file into a row; a card that cannot be read gives a row with the problem."""
-    from zoo_core.cards.reading import read_card
+def _states(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:
+    """Path, size and modification time of files; a file that is gone has size -1."""
+    states = []
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116
+            states.append((str(path), status.st_size, status.st_mtime_ns))
+        except OSError:
+            states.append((str(path), -1, 0))
+    return states
+
+
+def read_row(path: Path) -> tuple[Row, list[Path]]:
+    """Read a card file into a row, with the collections it extends; an unreadable card gives a row with the problem."""
+    from zoo_core.cards.reading import read_extended
     from zoo_core.errors import CardError
 
     try:
-        return row_of(read_card(path), path)
+        card, parents = read_extended(path)
+        return row_of(card, path), parents
     except CardError as error:
-        return Row(path=str(path), problem=str(error))
+        # What a broken card extends is not known, so that changes there are looked at with all collections beside it.
+        return Row(path=str(path), problem=str(error)), sorted(path.parent.glob("*" + COLLECTION))
 
 
 def row_of(card: AnyCard, path: Path) -> Row:
     """What a listing shows of a card."""
+    from zoo_core.cards.writing import card_digest
+
     common = {
         "path": str(path),
         "id": card.id,
@@ -129,9 +171,14 @@ def row_of(card: AnyCard, path: Path) -> Row:
         "format": card.format or "",
         "released": card.released.isoformat() if card.released else "",
         "package": any(source.hub == "package" for source in card.sources),
+        "digest": card_digest(card),
+        "weights_license": card.license.weights,
     }
-    if not isinstance(card, ModelCard):
+    if isinstance(card, DatasetCard):
         return Row(**common, kind="dataset", size=card.size)  # type: ignore[arg-type]
+    if isinstance(card, BenchmarkCard):
+        size = f"{card.questions:,} questions" if card.questions else ""
+        return Row(**common, kind="benchmark", size=size)  # type: ignore[arg-type]
     base = card.lineage.base if card.lineage else None
     return Row(
         **common,  # type: ignore[arg-type]
@@ -142,6 +189,20 @@ def row_of(card: AnyCard, path: Path) -> Row:
         open_data=card.openness.data,
         instruction=card.training.instruction,
         conversation=card.training.conversation,
+        base=(base.id or "") if base else "",
+        relation=card.lineage.relation if card.lineage else "",
+        context=card.context.max if card.context else None,
+        params=card.architecture.params,
+        weights_bytes=card.memory.weights_bytes,
+        kv_bytes_per_token=card.memory.kv_bytes_per_token,
+        dtype=card.memory.dtype,
+        layers=card.architecture.layers,
+        hidden_size=card.architecture.hidden_size,
+        intermediate_size=card.architecture.intermediate_size,
+        vocab_size=card.architecture.vocab_size,
+        heads=card.architecture.heads,
+        bits=card.quantization.bits if card.quantization else None,
+        variants=card.runtime.variants,
     )
 
 
@@ -163,5 +224,5 @@ def card_files(folder: str | Path, entered: tuple[os.stat_result, ...] = ()) -> 
         with contextlib.suppress(OSError):
             if entry.is_dir():
                 yield from card_files(entry.path, (*entered, here))
-            elif entry.name.endswith((".yaml", ".yml")) and entry.is_file():
+            elif entry.name.endswith((".yaml", ".yml")) and not entry.name.endswith(COLLECTION) and entry.is_file():
                 yield entry.path, entry.stat()

@@ -6,8 +6,6 @@ suggests what may have been meant.
 
 from __future__ import annotations
 
-import difflib
-import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
 
     import yaml
 
+    from zoo_core.cards.extending import Extended
+
 #: A card's file, in bytes. The longest of the first-party cards has about 10,000.
 MAX_BYTES = 1_000_000
 _MAX_DEPTH = 50
@@ -28,32 +28,61 @@ _MAX_NUMBER = 100
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")}
 
 #: A field's place inside a card, such as ("sources", 0, "repo").
-_Place = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
 
 def read_card(path: Path) -> AnyCard:
-    """Read one card file. Raises `CardError` with file, line, field and a suggestion."""
+    """Read one card file, and the collections that it extends. Raises `CardError` with file, line, field and a suggestion."""
+    return read_extended(path)[0]
+
+
+def read_extended(path: Path) -> tuple[AnyCard, list[Path]]:
+    """Read one card file; also tells the collections that it extends. Raises as `read_card` does."""
+    from zoo_core.cards.extending import extended
+
+    content = read_bytes(path)
+    if path.suffix == ".json":
+        return parse_card(content, str(path)), []
+    whole = extended(*parse_mapping(content, str(path)), path)
+    return _convert(whole.data, str(path), whole), whole.parents
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a card file, at most one more than a card may have. Raises `CardError`."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CardError(f"The card {path} cannot be read: {error.strerror or error}.") from error
-    return parse_card(content, str(path))
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise CardError(f"The card {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def parse_card(content: bytes, origin: str) -> AnyCard:
-    """Read a card from the bytes of a YAML file; `origin` is its name in error messages."""
+    """Read a card from the bytes of a YAML or JSON file; `origin` is its name in error messages. It may not extend others."""
+    if content[:1] == b"{" and len(content) <= MAX_BYTES:
+        try:
+            return msgspec.json.decode(content, type=AnyCard)  # type: ignore[no-any-return]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # YAML too may begin with a brace, and its reader says where the mistake is
     data, lines = parse_mapping(content, origin)
+    if "extends" in data:
+        raise CardError(f"{origin}, line {lines['extends',]}: only a card file can extend a collection beside it.")
+    return _convert(data, origin, lines=lines)
+
+
+def _convert(data: dict[str, Any], origin: str, whole: Extended | None = None, lines: Any = None) -> AnyCard:
     if "schema" not in data:
         raise CardError(f"{origin}, line 1: a card begins with the line 'schema: zoo.card/v1'.")
     data.setdefault("kind", "model")
     try:
         return msgspec.convert(data, AnyCard)  # type: ignore[no-any-return]
     except msgspec.ValidationError as error:
-        raise CardError(_explain(str(error), origin, data, lines)) from None
+        from zoo_core.cards.mistakes import explain
+
+        origins = whole.origins if whole else {}
+        raise CardError(explain(str(error), origin, data, whole.lines if whole else lines, origins)) from None
 
 
-def parse_mapping(content: bytes, origin: str) -> tuple[dict[str, Any], dict[_Place, int]]:
+def parse_mapping(content: bytes, origin: str) -> tuple[dict[str, Any], dict[Place, int]]:
     """Read a YAML mapping as plain data, and the line of each of its fields. Raises `CardError`."""
     import yaml
 
@@ -99,10 +128,10 @@ class _Reader:
         import yaml
 
         self.origin = origin
-        self.lines: dict[_Place, int] = {}
+        self.lines: dict[Place, int] = {}
         self._scalars = yaml.constructor.SafeConstructor()
 
-    def value(self, node: yaml.Node, place: _Place) -> Any:
+    def value(self, node: yaml.Node, place: Place) -> Any:
         import yaml
 
         self.lines.setdefault(place, node.start_mark.line + 1)
@@ -122,7 +151,7 @@ class _Reader:
         except (LookupError, AttributeError):  # what PyYAML lets out for a value that its explicit tag does not fit
             raise self._error(node, f"the value '{node.value[:40]}' does not fit its tag '{tag}'") from None
 
-    def _mapping(self, node: yaml.MappingNode, place: _Place) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
@@ -136,67 +165,3 @@ class _Reader:
 
     def _error(self, node: yaml.Node, what: str) -> CardError:
         return CardError(f"{self.origin}, line {node.start_mark.line + 1}: {what}.")
-
-
-def _explain(message: str, origin: str, data: Any, lines: dict[_Place, int]) -> str:
-    """Turn msgspec's message, which ends with a path such as `$.sources[0].repo`, into one with a line."""
-    what, _, path = message.partition(" - at `")
-    place: _Place = tuple(
-        int(index) if index else name for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", path)
-    )
-    suggestion = ""
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what):
-        name = unknown[1]
-        place = (*place, name)
-        close = difflib.get_close_matches(name, _fields_at(place[:-1], data), n=1, cutoff=0.6)
-        suggestion = f" Did you mean '{close[0]}'?" if close else " Fields of a plugin's own belong under 'extra'."
-        what = "the field is unknown"
-    elif missing := re.fullmatch(r"Object missing required field `(.*)`", what):
-        what = f"the field '{missing[1]}' is missing"
-    else:
-        what = what[:1].lower() + what[1:].replace("`", "'")
-        if allowed := _choices_at(place, data):
-            suggestion = f" Allowed: {', '.join(allowed)}."
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    line = next((lines[place[:length]] for length in range(len(place), -1, -1) if place[:length] in lines), 1)
-    return f"{origin}, line {line}{f', {field}' if field else ''}: {what}.{suggestion}"
-
-
-def _schema_at(place: _Place, data: Any) -> Any:
-    """The msgspec description of the type of a field, or None where it cannot be told."""
-    from msgspec.inspect import ListType, StructType, UnionType, type_info
-
-    from zoo_core.cards.schema import DatasetCard, ModelCard
-
-    def struct_of(each: Any) -> Any:
-        if isinstance(each, UnionType):
-            return next((part for part in each.types if isinstance(part, StructType | ListType)), each.types[0])
-        return each
-
-    kind = DatasetCard if isinstance(data, dict) and data.get("kind") == "dataset" else ModelCard
-    here: Any = type_info(kind)
-    for part in place:
-        here = struct_of(here)
-        if isinstance(part, int) and isinstance(here, ListType):
-            here = here.item_type
-        elif isinstance(here, StructType):
-            here = next((field.type for field in here.fields if field.encode_name == part), None)
-        else:
-            return None
-    return struct_of(here)
-
-
-def _fields_at(place: _Place, data: Any) -> list[str]:
-    from msgspec.inspect import StructType
-
-    here = _schema_at(place, data)
-    return [field.encode_name for field in here.fields] if isinstance(here, StructType) else []
-
-
-def _choices_at(place: _Place, data: Any) -> list[str]:
-    from msgspec.inspect import LiteralType
-
-    if place == ("kind",):
-        return ["model", "dataset"]
-    here = _schema_at(place, data)
-    return [str(value) for value in here.values] if isinstance(here, LiteralType) else []

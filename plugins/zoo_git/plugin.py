@@ -1,0 +1,1 @@
+"""Registries in git repositories. Names things only."""

@@ -1,0 +1,1 @@
+"""Registries and weights as plain files, on any web server or disk."""
