@@ -114,10 +114,12 @@ class TransformersEngine:
 
     @cached_property
     def _ends(self) -> frozenset[int]:
-        """The ids that end a reply, as the checkpoint's generation settings and its tokenizer name them."""
+        """The ids that end a reply, as the checkpoint's generation settings, the card and the tokenizer name them."""
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
-        return frozenset(each for each in (*ends, self._tokenizer.eos_token_id) if each is not None)
+        template = self._request.card.template
+        said = template.stop_token_ids if template else []
+        return frozenset(each for each in (*ends, *said, self._tokenizer.eos_token_id) if each is not None)
 
     def _tokens(self, ids: list[int], sampling: Sampling) -> Iterator[int]:
         choose = _Chooser(sampling, self._device)
@@ -135,16 +137,26 @@ class TransformersEngine:
         """The logits `[1, vocabulary]` after the last of the tokens `step` `[1, n]`; the cache grows by n."""
         model = self._model
         try:
-            output = model(input_ids=step, past_key_values=cache, use_cache=True, **self._last_only)
+            output = model(input_ids=step, use_cache=True, **{self._cache_name: cache}, **self._last_only)
         except (RuntimeError, IndexError) as error:  # out of memory, or a token that the embedding does not have
             reason = " ".join(str(error).split())[:300]
             raise ZooError(f"'{self._request.card.id}' stopped while it was answering: {reason}") from error
         return output.logits[:, -1].float()
 
     @cached_property
+    def _parameters(self) -> frozenset[str]:
+        """What the model's forward pass takes."""
+        return frozenset(inspect.signature(self._model.forward).parameters)
+
+    @property
+    def _cache_name(self) -> str:
+        """How the forward pass calls the cache; transformers 5.24 began to rename it, one architecture after the other."""
+        return "cache" if "cache" in self._parameters else "past_key_values"
+
+    @property
     def _last_only(self) -> dict[str, int]:
         """Where the architecture allows, compute the logits of the last token only: the rest are not needed."""
-        return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self._model.forward).parameters else {}
+        return {"logits_to_keep": 1} if "logits_to_keep" in self._parameters else {}
 
 
 class _Chooser:
