@@ -107,11 +107,11 @@ WRONG = {
     "unknown value in a list": (
         "capabilities:\n  - chat\n  - fly",
         ", line 7, capabilities[1]: invalid enum value 'fly'. "
-        "Allowed: chat, complete, embed, reasoning, reward, tools, vision.",
+        "Allowed: chat, complete, embed, json_schema, reasoning, reward, tools, vision.",
     ),
     "unknown value further in": (
-        "sources: [{hub: github}]",
-        ", line 5, sources[0].hub: invalid enum value 'github'. Allowed: folder, huggingface, modelscope, package.",
+        "evals: [{dataset: {id: x}, metric: m, value: 1, reported_by: nobody}]",
+        ", line 5, evals[0].reported_by: invalid enum value 'nobody'. Allowed: author, third-party, zoo.",
     ),
     "unknown value where none is needed": (
         "license: {commercial: maybe}",
@@ -143,8 +143,11 @@ WRONG = {
     "version": ("version: '1.0'", ", line 5, version: expected 'str' matching"),
     "version with a line end": ('version: "1.0.0\\n"', ", line 5, version: expected 'str' matching"),
     "extra of no plugin": ("extra: {a: 1}", ", line 5, extra: expected 'object', got 'int'."),
-    "kind": ("kind: modle", ", line 5, kind: invalid value 'modle'. Allowed: model, dataset."),
-    "kind that is a list": ("kind: [model]", ", line 5, kind: expected 'str', got 'list'. Allowed: model, dataset."),
+    "kind": ("kind: modle", ", line 5, kind: invalid value 'modle'. Allowed: model, dataset, benchmark."),
+    "kind that is a list": (
+        "kind: [model]",
+        ", line 5, kind: expected 'str', got 'list'. Allowed: model, dataset, benchmark.",
+    ),
     "field of another kind": ("kind: dataset", ", line 3, family: the field is unknown." + PLUGIN_ADVICE),
     "field twice": ("notes: []\nid: y", ", line 6: the field 'id' stands here twice."),
     "field twice further in": ("license:\n  spdx: MIT\n  spdx: MIT", ", line 7: the field 'spdx' stands here twice."),

@@ -17,7 +17,18 @@ PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 MODELS = re.compile(r"(?i)\b(phoenix|chimera|camel|huatuo\w*|vicuna|alpaca|bloomz?|llama|hatchling)\b")
 
 #: What `zoo list` may have imported: the standard library and these.
-LIGHT = {"zoo_core", "zoo_registry", "zoo_data", "zoo_hatchling", "zoo_phoenix", "zoo_sft", "zoo_transformers"}
+LIGHT = {
+    "zoo_core",
+    "zoo_registry",
+    "zoo_data",
+    "zoo_git",
+    "zoo_hatchling",
+    "zoo_hub",
+    "zoo_phoenix",
+    "zoo_sft",
+    "zoo_static",
+}
+LIGHT |= {"zoo_transformers"}
 LIGHT |= {"click", "pluggy", "msgspec", "yaml", "_yaml", "platformdirs", "typing_extensions"}
 
 

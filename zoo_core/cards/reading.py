@@ -96,6 +96,8 @@ def parse_mapping(content: bytes, origin: str) -> tuple[dict[str, Any], dict[Pla
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it is no YAML"
+        if "nesting depth" in what:  # PyYAML's own limit, since 6.0.4, which it may reach before ours
+            raise CardError(f"{origin}, line {mark.line + 1 if mark else 1}: the YAML is nested too deeply.") from None
         raise CardError(f"{origin}{where}: the YAML cannot be read: {what}.") from None
     reader = _Reader(origin)
     data = reader.value(node, ()) if node is not None else None
