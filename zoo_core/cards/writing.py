@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,13 +34,21 @@ def _told(value: Any, always: Sequence[str] = ()) -> Any:
     if not isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     told = {}
-    for field in msgspec.structs.fields(value):
-        made = field.default_factory is not msgspec.NODEFAULT
-        default = field.default_factory() if made else field.default
-        here = getattr(value, field.name)
-        if here != default or field.name in always:
-            told[field.encode_name] = _told(here)
+    for name, written, default in _fields(type(value)):
+        here = getattr(value, name)
+        if here != default or name in always:
+            told[written] = _told(here)
     return told
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, str, Any]]:
+    """Name, name in writing and default of every field; remembered, because to ask msgspec takes longer than all the rest."""
+    fields = []
+    for field in msgspec.structs.fields(kind):
+        made = field.default_factory is not msgspec.NODEFAULT
+        fields.append((field.name, field.encode_name, field.default_factory() if made else field.default))
+    return fields
 
 
 def card_digest(card: AnyCard) -> str:

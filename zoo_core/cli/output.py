@@ -35,25 +35,29 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; on a terminal its widest columns are shortened until it fits, elsewhere nothing is cut."""
     if not rows:
         return
-    rows = [[printable(cell) for cell in row] for row in rows]
+    rows = [[cell if cell.isprintable() else printable(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(head, *rows, strict=True)]
     if sys.stdout.isatty():
         room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
         while sum(widths) > room and max(widths) > 6:
             widths[widths.index(max(widths))] -= 1
-    for number, row in enumerate([head, *rows]):
-        cells = [_fit(cell, size) for cell, size in zip(row, widths, strict=True)]
-        click.echo(click.style("  ".join(cells).rstrip(), bold=True) if number == 0 else "  ".join(cells).rstrip())
+    lines = ["  ".join(map(_fit, row, widths)).rstrip() for row in (head, *rows)]
+    click.echo("\n".join([click.style(lines[0], bold=True), *lines[1:]]))
 
 
 def width(text: str) -> int:
     """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
     )
 
 
 def _fit(text: str, size: int) -> str:
+    """A text as wide as its column: filled up, or shortened with a sign that says so."""
+    if text.isascii() and len(text) <= size:
+        return text.ljust(size)
     if width(text) > size:
         while text and width(text) > size - 1:
             text = text[:-1]
