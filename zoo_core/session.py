@@ -63,14 +63,17 @@ class Session:
         *,
         sampling: Mapping[str, Any] | None = None,
         system: str | None = None,
-        overflow: Overflow = "error",
+        overflow: Overflow | None = None,
     ) -> None:
-        """`sampling` overrides what the card says; without a `seed` in it every reply draws a new one."""
+        """`sampling` overrides what the card says; without a `seed` in it every reply draws a new one.
+
+        `overflow` is the user's choice; None leaves it to the card.
+        """
         self.card = card
         self.template = template
         self.engine = engine
         self.system = system
-        self.overflow = overflow
+        self.overflow: Overflow = overflow or (card.context.on_overflow if card.context else "error")
         self.messages: list[Message] = []
         self.last: Reply | None = None
         #: The folder of weights that the user named in place of the card's sources, for the record.
@@ -202,14 +205,16 @@ def open_session(
     weights: Path | None = None,
     sampling: Mapping[str, Any] | None = None,
     system: str | None = None,
-    overflow: Overflow = "error",
+    overflow: Overflow | None = None,
 ) -> Session:
     """Find the card, its weights, family, template and engine, and join them. Raises `ZooError` for whatever is missing."""
+    from zoo_core.requirements import require_packages
     from zoo_core.store import find_weights
 
     check_sampling({key: value for key, value in (sampling or {}).items() if value is not None})
     card, path = zoo.catalog.model(reference)
     _require_runnable(card)
+    require_packages(card.id, card.runtime.requires)
     runs = _engine(zoo, card, engine or card.runtime.engine)
     chosen = zoo.template_of(card, template)
     family = zoo.offer("zoo_model_families", card.family, "model family")

@@ -33,9 +33,7 @@ from zoo_core.repl.start import answer_once, choose, converse
 @click.option(
     "--overflow",
     type=click.Choice(["error", "drop-oldest"]),
-    default="error",
-    show_default=True,
-    help="What to do with a prompt that does not fit the context.",
+    help="What to do with a prompt that does not fit the context; the card may say it, else it is an error.",
 )
 @click.option("--style", type=click.Choice(["simple", "rich"]), help="Plain text, or Markdown drawn by rich.")
 @click.option("--continue", "resume", is_flag=True, help="Go on with the last recorded conversation.")
