@@ -28,8 +28,13 @@ HEAD = "| field | type | default | limits |\n|---|---|---|---|"
 MADE = "<!-- Made by docs/generate.py; do not edit. -->"
 CARDS = """
 A card is one YAML file of at most a million bytes, without anchors and repeated keys. It begins with `schema` and `kind`:
-`model`, as when it is left out, or `dataset`. `zoo_core.cards.schema.json_schema` gives the same rules as a JSON Schema.
-The zoo downloads nothing: a source on a hub says where to get the weights."""
+`model`, as when it is left out, `dataset` or `benchmark`. `zoo card schema` prints the same rules as a JSON Schema.
+
+Cards that share fields can say `extends: NAME.collection.yaml`: the collection is a mapping of fields in a file beside the
+card, without an id, and may itself extend another. What the card says wins; mappings are joined key by key, everything else
+is replaced as a whole. Where a card is published, it is written out whole.
+
+A card's digest is the SHA-256 of its canonical JSON: what it says without defaults, keys sorted, no white space, UTF-8."""
 STATUSES = """## What a status requires
 
 Whatever the status, every golden rendering must be exactly what the template gives, and the path of a file must stay inside
@@ -66,7 +71,7 @@ def _contexts(context: click.Context) -> Iterator[click.Context]:
 
 def cards_page() -> str:
     """Every struct of the schema: cards first, then their parts in the order in which they are named."""
-    structs: list[Any] = [schema.ModelCard, schema.DatasetCard]
+    structs: list[Any] = [*schema.KINDS.values()]
     for struct in structs:  # grows while it is read
         for field in types.type_info(struct).fields:  # type: ignore[attr-defined]
             structs += [part for part in _structs(field.type) if part not in structs]

@@ -125,6 +125,7 @@ def classes(module: str, *names: str) -> Iterator[ast.ClassDef]:
 
 DATA = [
     *classes("interfaces"),
+    *classes("sources"),
     *classes("offers", "Offer"),
     *classes("conversation", "Message", "Conversation", "Template", "Rendered"),
 ]
