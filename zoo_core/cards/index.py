@@ -149,8 +149,8 @@ def read_row(path: Path) -> tuple[Row, list[Path]]:
         card, parents = read_extended(path)
         return row_of(card, path), parents
     except CardError as error:
-        # What a broken card extends is not known, so that changes there are looked at with all collections beside it.
-        return Row(path=str(path), problem=str(error)), sorted(path.parent.glob("*" + COLLECTION))
+        # What a broken card extends is not known: whatever changes among the collections beside it may mend it.
+        return Row(path=str(path), problem=str(error)), [path.parent, *sorted(path.parent.glob("*" + COLLECTION))]
 
 
 def row_of(card: AnyCard, path: Path) -> Row:
