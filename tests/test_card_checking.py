@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from zoo_core.cards.checking import card_template, check_card
+from zoo_core.cards.index import COLLECTION
 from zoo_core.cards.reading import parse_card, read_card
 from zoo_core.cards.schema import AnyCard, ModelCard, TemplateChoice
 from zoo_core.conversation import Template
@@ -18,6 +19,7 @@ from zoo_core.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent
 FIRST_PARTY = sorted([*(ROOT / "registry").rglob("*.yaml"), *(ROOT / "plugins").rglob("cards/*.yaml")])
+FIRST_PARTY = [path for path in FIRST_PARTY if not path.name.endswith(COLLECTION)]
 
 PLAIN = Template(
     name="plain",

@@ -87,13 +87,17 @@ class ModelCard(Card, kw_only=True, frozen=True, tag_field="kind", tag="model"):
 
 
 class DatasetCard(Card, kw_only=True, frozen=True, tag_field="kind", tag="dataset"):
-    """A dataset: what it holds and where it came from. `builder` names the data builder that makes it."""
+    """A dataset: what it holds and where it came from. `builder` names the data builder that makes it.
+
+    `made_from` are the cards of the datasets that it was made from, such as the original of a translation.
+    """
 
     size: str = ""
     rows: Count | None = None
     format: str = ""
     builder: Name | None = None
     generation_method: str = ""
+    made_from: list[Name] = []
 
 
 class BenchmarkCard(Card, kw_only=True, frozen=True, tag_field="kind", tag="benchmark"):
@@ -114,9 +118,9 @@ AnyCard = ModelCard | DatasetCard | BenchmarkCard
 KINDS: dict[str, type[AnyCard]] = {"model": ModelCard, "dataset": DatasetCard, "benchmark": BenchmarkCard}
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a card of any kind, generated from these types."""
+def json_schema(kind: str | None = None) -> dict[str, Any]:
+    """The JSON Schema of a card of one kind or of any, generated from these types."""
     # JSON Schema's regular expressions spell the end of the text `$`.
-    text = msgspec.json.encode(msgspec.json.schema(AnyCard)).replace(rb"\\Z", b"$")
+    text = msgspec.json.encode(msgspec.json.schema(KINDS[kind] if kind else AnyCard)).replace(rb"\\Z", b"$")
     schema: dict[str, Any] = msgspec.json.decode(text)
     return schema
