@@ -1,0 +1,120 @@
+"""Cards on the Hugging Face hub: the `zoo.yaml` of a repository is read, and published through a pull request.
+
+Everything that publishing changes is one commit on top of the commit that was looked at, so that a change by somebody else
+in between is refused by the hub and nothing is half done. The token is the client library's business and never shown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+from zoo_core import BenchmarkCard, Change, DatasetCard, NotFound, PublishRequest, UsageProblem, ZooError, card_yaml
+from zoo_hub.client import hub_api, in_words
+from zoo_hub.front_matter import front_matter, merged
+from zoo_hub.metadata import evaluation_results, left_out, readme_keys
+
+CARD_FILE = "zoo.yaml"
+RESULTS = ".eval_results/zoo.yaml"
+#: The longest README that is changed, in bytes.
+_MAX_README = 5_000_000
+
+
+class HubCards:
+    """The card source `hf`."""
+
+    def read(self, address: str) -> bytes:
+        """The `zoo.yaml` at `owner/name[@revision]`, from the hub's own cache where it is offline."""
+        repo, revision = _split(address)
+        with in_words(repo):
+            try:
+                path = hub_api().hf_hub_download(repo, CARD_FILE, revision=revision)
+            except EntryNotFoundError as error:
+                if not isinstance(error, HfHubHTTPError):  # offline, and not in the cache
+                    raise
+                raise NotFound(
+                    f"The repository {repo} has no {CARD_FILE}; make a card with: zoo card new hf:{address}"
+                ) from None
+        return Path(path).read_bytes()
+
+    def publish(self, request: PublishRequest) -> HubPublication:
+        """Look at the repository and prepare one commit."""
+        repo, revision = _split(request.address)
+        if revision is not None:
+            raise UsageProblem(f"'{request.address}' names a revision; cards are published to the newest one.")
+        kind = "dataset" if isinstance(request.card, DatasetCard | BenchmarkCard) else "model"
+        api = hub_api()
+        with in_words(repo):
+            commit = api.repo_info(repo, repo_type=kind).sha
+        if not commit:
+            raise ZooError(f"The hub does not say at which commit {repo} is; try again later.")
+        before = {name: _text(api, repo, kind, commit, name) for name in (CARD_FILE, "README.md", RESULTS)}
+        readme = before["README.md"] or ""
+        after = {
+            CARD_FILE: card_yaml(request.card),
+            "README.md": merged(readme, readme_keys(request.card, front_matter(readme))),
+            RESULTS: evaluation_results(request.card),
+        }
+        changes = [
+            Change(path=name, before=before[name], after=text)
+            for name, text in after.items()
+            if text and text != before[name]
+        ]
+        return HubPublication(api, repo, kind, commit, changes, request)
+
+
+class HubPublication:
+    """A commit that is ready."""
+
+    def __init__(
+        self, api: HfApi, repo: str, kind: str, commit: str, changes: list[Change], request: PublishRequest
+    ) -> None:
+        """`commit` is the one that was looked at; the new one is made on top of it or not at all."""
+        self.changes = changes
+        self.where = f"hf:{repo}"
+        self.notes = left_out(request.card)
+        self._api, self._repo, self._kind, self._commit, self._request = api, repo, kind, commit, request
+
+    def carry_out(self) -> str:
+        """Make the commit; returns the address of the pull request or of the commit."""
+        card = self._request.card
+        operations = [CommitOperationAdd(each.path, each.after.encode()) for each in self.changes]
+        with in_words(self._repo):
+            done = self._api.create_commit(
+                self._repo,
+                operations,
+                commit_message=self._request.message or f"Add the card of {card.id} {card.version}",
+                repo_type=self._kind,
+                create_pr=not self._request.direct,
+                parent_commit=self._commit,
+            )
+        if self._request.direct:
+            return f"Committed: {done.commit_url}"
+        return f"A pull request is open: {done.pr_url}"
+
+
+def _split(address: str) -> tuple[str, str | None]:
+    """`owner/name[@revision]` in its two parts."""
+    repo, at, revision = address.partition("@")
+    if repo.count("/") != 1 or not all(repo.split("/")) or (at and not revision):
+        raise UsageProblem(f"'hf:{address}' is no repository; write hf:OWNER/NAME or hf:OWNER/NAME@REVISION.")
+    return repo, revision or None
+
+
+def _text(api: HfApi, repo: str, kind: str, commit: str, name: str) -> str | None:
+    """A text file of a repository, None where there is none. Line ends are kept."""
+    with in_words(repo):
+        try:
+            path = Path(api.hf_hub_download(repo, name, repo_type=kind, revision=commit))
+        except EntryNotFoundError as error:
+            if not isinstance(error, HfHubHTTPError):
+                raise
+            return None
+    if path.stat().st_size > _MAX_README:
+        raise ZooError(f"{name} in {repo} is larger than {_MAX_README:,} bytes, which is not changed.")
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise ZooError(f"{name} in {repo} is no UTF-8 text; mend it first.") from None
