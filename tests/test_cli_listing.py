@@ -27,7 +27,7 @@ Run = Callable[..., Result]
 def write(path: Path, **fields: Any) -> Path:
     """Write a card that is called like its file."""
     data = {"schema": "zoo.card/v1", "id": path.stem, "summary": "s"} | fields
-    if fields.get("kind") != "dataset":
+    if fields.get("kind", "model") == "model":
         data.setdefault("family", "f")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.encode(data))
@@ -70,6 +70,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "odd": {"family": "mixtures", "architecture": {"size": "6.7B, 1.3B"}},
     "unsized": {"family": "mixtures", "architecture": {"size": "²"}},
     "talks": {"kind": "dataset", "summary": "Talks of BIRDS", "size": "70K", "languages": ["en"]},
+    "quiz": {"kind": "benchmark", "summary": "Questions", "questions": 80, "license": {"spdx": "MIT"}},
 }
 
 
@@ -91,7 +92,7 @@ def names(result: Result) -> list[str]:
 
 # -- zoo list ----------------------------------------------------------------------------------------------------------
 
-ALL = ["bird-7b", "egg-560m", "moe", "odd", "talks", "unsized", "wolf-13b"]
+ALL = ["bird-7b", "egg-560m", "moe", "odd", "unsized", "wolf-13b"]
 
 
 @pytest.mark.parametrize(
@@ -105,20 +106,25 @@ ALL = ["bird-7b", "egg-560m", "moe", "odd", "talks", "unsized", "wolf-13b"]
         ("--family birds *7b", ["bird-7b"]),
         ("--language zh", ["bird-7b", "moe"]),
         ("--language zh-Hant", ["bird-7b"]),
-        ("--language en", ["bird-7b", "talks"]),
+        ("--language en", ["bird-7b"]),
+        ("--language en --kind all", ["bird-7b", "talks"]),
         ("--license mit", ["bird-7b"]),
         ("--license MIT", ["bird-7b"]),
+        ("--kind all", sorted([*ALL, "quiz", "talks"])),
+        ("--kind all t*", ["bird-7b", "talks"]),
         ("--kind dataset", ["talks"]),
+        ("--kind benchmark", ["quiz"]),
+        ("--kind benchmark --license permissive --commercial", ["quiz"]),
         ("--kind model --family mixtures", ["moe", "odd", "unsized"]),
         ("--status deprecated", ["wolf-13b"]),
         ("--status stable", ["moe"]),
         ("--format pickle", ["wolf-13b"]),
         ("--format safetensors --language en --license MIT --family birds --kind model", ["bird-7b"]),
         ("--sort name", ALL),
-        ("--sort family", ["talks", "bird-7b", "egg-560m", "moe", "odd", "unsized", "wolf-13b"]),
-        ("--sort released", ["egg-560m", "moe", "odd", "talks", "unsized", "wolf-13b", "bird-7b"]),
-        ("--sort size", ["unsized", "talks", "egg-560m", "odd", "bird-7b", "moe", "wolf-13b"]),
-        ("--sort status", ["wolf-13b", "bird-7b", "egg-560m", "odd", "talks", "unsized", "moe"]),
+        ("--sort family", ["bird-7b", "egg-560m", "moe", "odd", "unsized", "wolf-13b"]),
+        ("--sort released", ["egg-560m", "moe", "odd", "unsized", "wolf-13b", "bird-7b"]),
+        ("--sort size", ["unsized", "egg-560m", "odd", "bird-7b", "moe", "wolf-13b"]),
+        ("--sort status", ["wolf-13b", "bird-7b", "egg-560m", "odd", "unsized", "moe"]),
     ],
 )
 def test_list(cards: Path, run: Run, arguments: str, expected: list[str]) -> None:
@@ -127,12 +133,27 @@ def test_list(cards: Path, run: Run, arguments: str, expected: list[str]) -> Non
     assert [each["id"] for each in document["items"]] == expected
 
 
+NO_MODEL = "No model matches. Cards of every kind are listed with: zoo list --kind all"
+
+
 @pytest.mark.parametrize(
-    "arguments", ["nothing*", "--family none", "--language fr", "--license GPL-3.0-only", "--format gguf", "BIRD*"]
+    ("arguments", "message"),
+    [
+        ("nothing*", NO_MODEL),
+        ("talks", NO_MODEL),
+        ("--family none", NO_MODEL),
+        ("--language fr", NO_MODEL),
+        ("--license GPL-3.0-only", NO_MODEL),
+        ("--license copyleft", NO_MODEL),
+        ("--format gguf", NO_MODEL),
+        ("BIRD*", NO_MODEL),
+        ("--kind dataset --license MIT", "No dataset matches."),
+        ("--kind all nothing*", "No card matches."),
+    ],
 )
-def test_list_of_nothing(cards: Path, run: Run, arguments: str) -> None:
+def test_list_of_nothing(cards: Path, run: Run, arguments: str, message: str) -> None:
     result = run("list", *arguments.split())
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No card matches.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{message}\n")
     result = run("list", *arguments.split(), "--json")
     assert (result.exit_code, json.loads(result.stdout), result.stderr) == (
         0,
@@ -142,11 +163,12 @@ def test_list_of_nothing(cards: Path, run: Run, arguments: str) -> None:
 
 
 def test_list_is_a_table(cards: Path, run: Run) -> None:
-    assert run("list", "bird-7b", "talks", "wolf-13b").stdout == (
-        "NAME      FAMILY   BACKBONE  SIZE  LANGUAGES      LICENSE     RELEASED    STATUS\n"
-        "bird-7b   birds    BLOOMZ    7B    zh-Hant en     MIT         2023-04-08  experimental\n"
-        "talks     dataset            70K   en                                     experimental\n"
-        "wolf-13b  wolves             13B   multi (Latin)  My Licence  2022-12-01  deprecated\n"
+    assert run("list", "--kind", "all", "bird-7b", "quiz", "talks", "wolf-13b").stdout == (
+        "NAME      FAMILY     BACKBONE  SIZE          LANGUAGES      LICENSE     RELEASED    STATUS\n"
+        "bird-7b   birds      BLOOMZ    7B            zh-Hant en     MIT         2023-04-08  experimental\n"
+        "quiz      benchmark            80 questions                 MIT                     experimental\n"
+        "talks     dataset              70K           en                                     experimental\n"
+        "wolf-13b  wolves               13B           multi (Latin)  My Licence  2022-12-01  deprecated\n"
     )
 
 
@@ -158,7 +180,7 @@ def test_list_wide(cards: Path, run: Run) -> None:
 
 
 def test_list_as_json_leaves_out_what_is_not_known(cards: Path, run: Run) -> None:
-    document = json.loads(run("list", "--json", "--sort", "name").stdout)
+    document = json.loads(run("list", "--json", "--sort", "name", "--kind", "all").stdout)
     assert document["schema"] == "zoo.list/v1"
     items = {each["id"]: each for each in document["items"]}
     assert items["bird-7b"] == {
@@ -181,8 +203,14 @@ def test_list_as_json_leaves_out_what_is_not_known(cards: Path, run: Run) -> Non
         "instruction": "52K, en",
         "conversation": "70K",
         "package": False,
+        "digest": items["bird-7b"]["digest"],
+        "base": "egg-560m",
+        "relation": "finetune",
+        "bases": ["egg-560m"],
+        "context": 2048,
     }
-    assert set(items["talks"]) == {"path", "id", "kind", "version", "summary", "status", "languages", "size", "package"}
+    told = {"path", "id", "kind", "version", "summary", "status", "languages", "size", "package", "digest"}
+    assert set(items["talks"]) == told
 
 
 def test_the_installed_zoo_lists_without_a_warning(run: Run) -> None:
@@ -299,12 +327,19 @@ def test_show(cards: Path, run: Run) -> None:
 
 def test_show_as_json(cards: Path, run: Run) -> None:
     document = json.loads(run("show", "bird-7b", "--json").stdout)
-    assert set(document) == {"schema", "card", "digest", "path", "lineage", "problems"}
+    assert set(document) == {"schema", "card", "digest", "path", "lineage", "terms", "problems"}
     expected = {"schema": "zoo.card/v1", "kind": "model", "id": "bird-7b", "version": "1.0.0", "status": "experimental"}
     assert document["card"] == CARDS["bird-7b"] | expected | {"capabilities": ["chat"]}
     assert document["schema"] == "zoo.show/v1"
     assert document["path"] == str(cards / "bird-7b.yaml")
     assert document["lineage"] == ["a/shell", "egg-560m (distill)", "bird-7b (finetune)"]
+    assert document["terms"] == {
+        "kind": "unknown",
+        "commercial": "unknown",
+        "license": "",
+        "source": "egg-560m",
+        "link": "",
+    }
     assert document["problems"] == []
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo_core.cards.schema import AnyCard
 
 #: Changes whenever `Row` or the schema does, so that old caches are not read.
-_FORMAT = f"{SCHEMA}/rows-2"
+FORMAT = f"{SCHEMA}/rows-3"
 #: How a file ends that cards extend and that is none itself.
 COLLECTION = ".collection.yaml"
 
@@ -67,6 +67,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     heads: int | None = None
     bits: int | None = None
     variants: list[str] = []
+    #: The ids of the cards that it was made from; an empty text for each that has no card.
+    bases: list[str] = []
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -93,7 +95,7 @@ class CardIndex:
         if place is not None:
             try:
                 index = msgspec.msgpack.decode(place.read_bytes(), type=_Index)
-                self._entries = index.entries if index.format == _FORMAT else {}
+                self._entries = index.entries if index.format == FORMAT else {}
             except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # absent or damaged
                 pass
 
@@ -124,7 +126,7 @@ class CardIndex:
 
         entries = {path: entry for path, entry in self._entries.items() if Path(path).exists()}
         with contextlib.suppress(OSError):
-            write_whole(self._place, msgspec.msgpack.encode(_Index(_FORMAT, entries)), durable=False)
+            write_whole(self._place, msgspec.msgpack.encode(_Index(FORMAT, entries)), durable=False)
         self._fresh = True
 
 
@@ -175,7 +177,7 @@ def row_of(card: AnyCard, path: Path) -> Row:
         "weights_license": card.license.weights,
     }
     if isinstance(card, DatasetCard):
-        return Row(**common, kind="dataset", size=card.size)  # type: ignore[arg-type]
+        return Row(**common, kind="dataset", size=card.size, bases=card.made_from)  # type: ignore[arg-type]
     if isinstance(card, BenchmarkCard):
         size = f"{card.questions:,} questions" if card.questions else ""
         return Row(**common, kind="benchmark", size=size)  # type: ignore[arg-type]
@@ -203,6 +205,7 @@ def row_of(card: AnyCard, path: Path) -> Row:
         heads=card.architecture.heads,
         bits=card.quantization.bits if card.quantization else None,
         variants=card.runtime.variants,
+        bases=[each.id or "" for each in (card.lineage.base, *card.lineage.others)] if card.lineage else [],
     )
 
 

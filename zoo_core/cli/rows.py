@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from zoo_core.cards.index import Row
+    from zoo_core.catalog import Catalog
 
 SORT_KEYS = ("name", "family", "released", "size", "status")
 
 
-def matches(row: Row, filters: Mapping[str, str | None]) -> bool:
-    """Whether a row passes all filters that are set: family, language, license_, kind, status, format_."""
+def chosen(catalog: Catalog, patterns: Sequence[str], filters: Mapping[str, Any]) -> list[Row]:
+    """The rows that match a pattern, if any is given, and pass all filters that are set: kind, family, language, license_,
+    commercial, status, format_.
+    """
+    license_, commercial = filters["license_"] or "", filters["commercial"]
+    rows = [row for row in catalog.rows(patterns) if _matches(row, filters)]
+    if not license_ and not commercial:
+        return rows
+    from zoo_core.licenses import KINDS, normal
+    from zoo_core.lineage import terms_of_rows
+
+    kind = license_.lower() if license_.lower() in KINDS else ""
+    if license_ and not kind:
+        rows = [row for row in rows if normal(license_) in {normal(row.license), normal(row.weights_license)}]
+    if kind or commercial:
+        terms = terms_of_rows(catalog.rows())  # all: what may be done with a model depends on its ancestors too
+        rows = [row for row in rows if not kind or terms[row.id].kind == kind]
+        rows = [row for row in rows if not commercial or terms[row.id].commercial == "yes"]
+    return rows
+
+
+def _matches(row: Row, filters: Mapping[str, Any]) -> bool:
     language = filters["language"]
-    license_ = filters["license_"]
     return (
-        (not filters["family"] or row.family == filters["family"])
+        filters["kind"] in (row.kind, "all")
+        and (not filters["family"] or row.family == filters["family"])
         and (not language or language in row.languages or language in {tag.partition("-")[0] for tag in row.languages})
-        and (not license_ or row.license.lower() == license_.lower())
-        and (not filters["kind"] or row.kind == filters["kind"])
         and (not filters["status"] or row.status == filters["status"])
         and (not filters["format_"] or row.format == filters["format_"])
     )

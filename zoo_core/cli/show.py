@@ -1,4 +1,4 @@
-"""`zoo show`: all that a card says."""
+"""`zoo show`: all that a card says, or the family that it belongs to."""
 
 from __future__ import annotations
 
@@ -18,53 +18,52 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("model", type=ModelName())
+@click.option(
+    "--lineage", is_flag=True, help="Draw what it descends from and what descends from it, with the licences."
+)
 @json_option
 @card_option
 @click.pass_context
-def command(ctx: click.Context, model: str, as_json: bool) -> None:
-    """Show all that the card of MODEL says, what it descends from, and what is wrong with the card if anything is."""
+def command(ctx: click.Context, model: str, lineage: bool, as_json: bool) -> None:
+    """Show all that the card of MODEL says, what it descends from, what it may be used for, and what is wrong with it."""
     from zoo_core.cards.checking import check_card
     from zoo_core.cards.writing import card_data, card_digest
+    from zoo_core.family import ancestor_line
+    from zoo_core.lineage import license_problems, terms_of
 
     zoo = zoo_of(ctx)
     card, path = zoo.catalog.card(model)
-    problems = check_card(card, zoo.template)
+    if lineage:
+        _show_family(zoo, card, as_json)
+        return
+    find = zoo.catalog.find
+    problems = [*check_card(card, zoo.template), *license_problems(card, find)]
+    terms, line = terms_of(card, find), ancestor_line(card, find)
     if as_json:
         facts = {"card": card_data(card), "digest": card_digest(card), "path": str(path)}
-        print_json("show", facts | {"lineage": lineage(zoo, card), "problems": problems})
+        print_json("show", facts | {"lineage": line, "terms": terms, "problems": problems})
         return
     click.secho(card.id, bold=True, nl=False)
     click.echo(f"  {printable(card.summary)}\n")
     data = {key: value for key, value in card_data(card).items() if key not in {"schema", "kind", "id", "summary"}}
-    for line in field_lines(data):
-        click.echo(line)
-    if len(tree := lineage(zoo, card)) > 1:
+    for text in field_lines(data):
+        click.echo(text)
+    click.echo("\n" + click.style("terms", bold=True) + f"  {printable(terms.sentence(card.id))}")
+    if len(line) > 1:
         click.secho("\nlineage", bold=True)
-        for depth, name in enumerate(tree):
+        for depth, name in enumerate(line):
             click.echo("  " + "   " * max(depth - 1, 0) + ("└─ " if depth else "") + printable(name))
     click.echo(f"\ncard    {path}\ndigest  {card_digest(card)}")
     for problem in problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 
-def lineage(zoo: Zoo, card: AnyCard) -> list[str]:
-    """What a model descends from, the oldest ancestor first, itself last, each with how it was made."""
-    from zoo_core.cards.schema import ModelCard
-    from zoo_core.errors import ZooError
+def _show_family(zoo: Zoo, card: AnyCard, as_json: bool) -> None:
+    from zoo_core.family import family, tree_lines
 
-    line: list[str] = []
-    seen: set[str] = set()
-    here: AnyCard | None = card
-    while here is not None:
-        seen.add(here.id)
-        parent = here.lineage if isinstance(here, ModelCard) else None
-        line.append(f"{here.id} ({parent.relation})" if parent else here.id)
-        here = None
-        if parent is not None and parent.base.id and parent.base.id not in seen:
-            try:
-                here = zoo.catalog.model(parent.base.id)[0]
-            except ZooError:
-                line.append(parent.base.id)
-        elif parent is not None and (name := parent.base.repo or parent.base.name):
-            line.append(name)
-    return line[::-1]
+    members = family(card, zoo.catalog.find, zoo.catalog.rows())
+    if as_json:
+        print_json("lineage", {"id": card.id, "family": members})
+        return
+    for text, name in tree_lines(members):
+        click.secho(printable(text), bold=name == card.id)
