@@ -6,8 +6,12 @@ from pathlib import Path
 
 from zoo_core import hookimpl
 
+#: One folder for each kind of card.
+FOLDERS = ("models", "datasets", "benchmarks")
+
 
 @hookimpl
 def zoo_card_folders() -> list[Path]:
-    """Everything below `models`."""
-    return [Path(__file__).parent / "models"]
+    """The folders of models, datasets and benchmarks, as far as they are there."""
+    here = Path(__file__).parent
+    return [here / name for name in FOLDERS if (here / name).is_dir()]

@@ -18,8 +18,13 @@ def is_name(text: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Whether a reference is written as a path: `./x`, `../x`, `/x`, `~/x`, or a YAML file."""
-    return text.startswith(("./", "../", "/", "~", ".\\")) or text in {".", ".."} or text.endswith((".yaml", ".yml"))
+    """Whether a reference is meant as a path: it has a slash before any colon (names have none), or ends like a YAML file."""
+    return (
+        text.startswith(("~", ".\\"))
+        or text in {".", ".."}
+        or text.endswith((".yaml", ".yml"))
+        or "/" in text.partition(":")[0]
+    )
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
