@@ -44,14 +44,15 @@ def test_no_names(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["./x", "../x", "/x", "~", "~/x", "~user/x", ".\\x", ".", "..", "x.yaml", "a/b.yml", "./x.txt"]
+    "text",
+    ["./x", "../x", "/x", "~", "~/x", "~user/x", ".\\x", ".", "..", "x.yaml", "a/b.yml", "./x.txt", "a/b", "a/b:c"],
 )
 def test_paths(text: str) -> None:
     assert is_path(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "phoenix", "phoenix@1.0.0", "a/b", ".x", "hf:a/b", "yaml", "x.yaml.txt", "x~"]
+    "text", ["", "x", "phoenix", "phoenix@1.0.0", "team:x", ".x", "hf:a/b", "yaml", "x.yaml.txt", "x~"]
 )
 def test_no_paths(text: str) -> None:
     assert not is_path(text)
