@@ -21,7 +21,12 @@ def zoo_model_families() -> list[Offer]:
             target="zoo_phoenix.family:PhoenixFamily",
             summary="BLOOM architecture: Phoenix and its relatives",
             extra="chat",
-            supports={"format": ["safetensors"], "device": ["cpu", "cuda", "mps"]},
+            supports={
+                "format": ["safetensors"],
+                "device": ["cpu", "cuda", "mps"],
+                "model_class": ["BloomForCausalLM"],
+                "attention": ["eager"],
+            },
         )
     ]
 

@@ -6,6 +6,8 @@ Checks read only the card and the templates; nothing is downloaded and no weight
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from zoo_core.cards.schema import ModelCard
@@ -22,13 +24,21 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def check_card(card: AnyCard, find_template: Callable[[str], Template]) -> list[str]:
     """What is wrong with a card, one sentence each; an empty list when nothing is."""
-    problems = list(_paths(card))
+    return [problem for _, problem in rule_problems(card, find_template)]
+
+
+def rule_problems(card: AnyCard, find_template: Callable[[str], Template]) -> list[tuple[str, str]]:
+    """What is wrong with a card: for each problem the field that it is in, and a sentence."""
+    problems = [("files", problem) for problem in _paths(card)]
     if card.status == "deprecated" and not card.replaced_by:
-        problems.append("status is deprecated, but replaced_by does not say what to use instead")
+        problems.append(("status", "status is deprecated, but replaced_by does not say what to use instead"))
+    if card.replaced_by == card.id:
+        problems.append(("replaced_by", "the card is replaced by itself"))
     if isinstance(card, ModelCard):
-        problems += _goldens(card, find_template)
+        problems += [("template", problem) for problem in _goldens(card, find_template)]
+        problems += _contradictions(card)
         if card.status == "stable":
-            problems += [f"status is stable, but {lack}" for lack in _stable_lacks(card)]
+            problems += [("status", f"status is stable, but {lack}") for lack in _stable_lacks(card)]
     return problems
 
 
@@ -63,7 +73,29 @@ def _paths(card: AnyCard) -> list[str]:
         or any(part in {"", ".", ".."} for part in file.path.split("/"))
         or any(sign in file.path for sign in '\\:\0*?"<>|')
     ]
-    return [f"the file path '{path}' leaves the folder of weights or is not portable" for path in bad]
+    problems = [f"the file path '{path}' leaves the folder of weights or is not portable" for path in bad]
+    times = Counter(unicodedata.normalize("NFC", file.path).casefold() for file in card.files)
+    problems += [
+        f"the file path '{path}' stands in the list more than once" for path, count in times.items() if count > 1
+    ]
+    return problems
+
+
+def _contradictions(card: ModelCard) -> list[tuple[str, str]]:
+    """Facts of one card that cannot both be true."""
+    problems = []
+    if card.context is not None and (card.context.default or 0) > card.context.max:
+        problems.append(
+            ("context", f"the default context {card.context.default:,} is more than max, {card.context.max:,}")
+        )
+    if card.lineage is not None and card.lineage.delta is not None and card.lineage.relation != "delta":
+        problems.append(("lineage.delta", f"it says how a delta is added, but relation is {card.lineage.relation}"))
+    if card.id in card.runtime.variants:
+        problems.append(("runtime.variants", "the card is its own variant"))
+    smoke = card.checks.smoke
+    if smoke is not None and not smoke.expect and not smoke.sha256:
+        problems.append(("checks.smoke", "it says neither what the reply begins with (expect) nor its sha256"))
+    return problems
 
 
 def _stable_lacks(card: ModelCard) -> list[str]:

@@ -37,17 +37,17 @@ class Extended(msgspec.Struct):
 def extended(data: dict[str, Any], lines: dict[Place, int], path: Path) -> Extended:
     """Join a card's data with the collections that it extends. Raises `CardError` for a cycle or one that is not there."""
     whole = Extended(data, lines, {}, [])
-    child, name, at = path, data.pop("extends", None), lines
-    while name is not None:
-        child = _parent(name, child, at, [path, *whole.parents])
+    child, shared, at = path, data, lines
+    while "extends" in shared:
+        child = _parent(shared.pop("extends"), child, at, [path, *whole.parents])
         shared, at = parse_mapping(read_bytes(child), str(child))
         for field in _OWN:
             if field in shared:
                 where = f"{child}, line {at[field,]}, {field}"
                 raise CardError(f"{where}: a collection cannot say this; it belongs to one card.")
         whole.parents.append(child)
-        name = shared.pop("extends", None)
-        _join(whole, shared, at, str(child), ())
+        own = {key: value for key, value in shared.items() if key != "extends"}
+        _join(whole, own, at, str(child), ())
     return whole
 
 
@@ -62,6 +62,8 @@ def _parent(name: Any, child: Path, lines: dict[Place, int], seen: list[Path]) -
         raise CardError(f"{where}: '{name}' leads round in a circle back to itself.")
     if not parent.is_file():
         raise CardError(f"{where}: there is no file {parent}.")
+    if parent.resolve().parent != parent.parent.resolve():
+        raise CardError(f"{where}: '{name}' is a link that leads out of its folder.")
     return parent
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo_core.cards.schema import AnyCard
 
 #: Changes whenever `Row` or the schema does, so that old caches are not read.
-FORMAT = f"{SCHEMA}/rows-3"
+FORMAT = f"{SCHEMA}/rows-4"
 #: How a file ends that cards extend and that is none itself.
 COLLECTION = ".collection.yaml"
 
@@ -69,6 +69,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     variants: list[str] = []
     #: The ids of the cards that it was made from; an empty text for each that has no card.
     bases: list[str] = []
+    #: Whether the memory is an estimate from the architecture.
+    estimated: bool = False
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -157,6 +159,7 @@ def read_row(path: Path) -> tuple[Row, list[Path]]:
 
 def row_of(card: AnyCard, path: Path) -> Row:
     """What a listing shows of a card."""
+    from zoo_core.cards.estimating import memory_of
     from zoo_core.cards.writing import card_digest
 
     common = {
@@ -182,6 +185,7 @@ def row_of(card: AnyCard, path: Path) -> Row:
         size = f"{card.questions:,} questions" if card.questions else ""
         return Row(**common, kind="benchmark", size=size)  # type: ignore[arg-type]
     base = card.lineage.base if card.lineage else None
+    memory, estimated = memory_of(card)
     return Row(
         **common,  # type: ignore[arg-type]
         family=card.family,
@@ -195,9 +199,10 @@ def row_of(card: AnyCard, path: Path) -> Row:
         relation=card.lineage.relation if card.lineage else "",
         context=card.context.max if card.context else None,
         params=card.architecture.params,
-        weights_bytes=card.memory.weights_bytes,
-        kv_bytes_per_token=card.memory.kv_bytes_per_token,
-        dtype=card.memory.dtype,
+        weights_bytes=memory.weights_bytes,
+        kv_bytes_per_token=memory.kv_bytes_per_token,
+        dtype=memory.dtype,
+        estimated=estimated,
         layers=card.architecture.layers,
         hidden_size=card.architecture.hidden_size,
         intermediate_size=card.architecture.intermediate_size,

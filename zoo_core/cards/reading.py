@@ -1,4 +1,4 @@
-"""Read a card from YAML. Only this module and `writing` touch yaml.
+"""Read a card from YAML. Only this module, `writing` and `editing` touch yaml.
 
 Reading is strict and runs nothing: plain tags only, no anchors, no repeated keys; an error names file, line and field and
 suggests what may have been meant.
@@ -38,9 +38,13 @@ def read_card(path: Path) -> AnyCard:
 
 def read_extended(path: Path) -> tuple[AnyCard, list[Path]]:
     """Read one card file; also tells the collections that it extends. Raises as `read_card` does."""
+    return parse_extended(read_bytes(path), path)
+
+
+def parse_extended(content: bytes, path: Path) -> tuple[AnyCard, list[Path]]:
+    """Read what is or will be the content of the card file `path`, and the collections beside it that it extends."""
     from zoo_core.cards.extending import extended
 
-    content = read_bytes(path)
     if path.suffix == ".json":
         return parse_card(content, str(path)), []
     whole = extended(*parse_mapping(content, str(path)), path)

@@ -51,10 +51,14 @@ def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, str, Any]]:
     return fields
 
 
+def card_json(card: AnyCard) -> bytes:
+    """A card's canonical JSON: sorted keys, no white space, UTF-8."""
+    return json.dumps(card_data(card), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def card_digest(card: AnyCard) -> str:
-    """The SHA-256 of a card's canonical JSON (sorted keys, no white space, UTF-8): its identity."""
-    text = json.dumps(card_data(card), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """The SHA-256 of a card's canonical JSON: its identity."""
+    return hashlib.sha256(card_json(card)).hexdigest()
 
 
 def card_yaml(card: AnyCard) -> str:

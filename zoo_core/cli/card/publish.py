@@ -22,7 +22,14 @@ from zoo_core.text import printable
 @card_option
 @click.pass_context
 def command(
-    ctx: click.Context, reference: str, address: str, dry_run: bool, direct: bool, message: str, yes: bool, as_json: bool
+    ctx: click.Context,
+    reference: str,
+    address: str,
+    dry_run: bool,
+    direct: bool,
+    message: str,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Publish CARD to ADDRESS. The exact change is always shown first; nothing happens before you agree.
 

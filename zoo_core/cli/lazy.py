@@ -1,0 +1,45 @@
+"""A group of commands, each a module of its own that is imported only when it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class LazyGroup(click.Group):
+    """Commands by name with what they do; the module has the command's name and lies in the package `package`."""
+
+    def __init__(self, *args: Any, names: Mapping[str, str], package: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._names = names
+        self._package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self._names]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self._names:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"{self._package}.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([*self._names.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from zoo_core.names import did_you_mean
+
+            hint = did_you_mean(args[0], self._names)
+            raise click.UsageError(f"There is no command '{ctx.info_name} {args[0]}'.{hint}", ctx) from error
