@@ -1,4 +1,4 @@
-"""What strangers wrote must not steer the terminal."""
+"""Text for the terminal: what strangers wrote must not steer it; sizes are in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from zoo_core.text import printable
+from zoo_core.text import bytes_text, printable
 
 TEXTS = {
     "escape": ("a\x1b[31mb", "a[31mb"),
@@ -35,3 +35,21 @@ def test_a_card_cannot_steer_the_terminal(run: Callable[..., Result], tmp_path: 
         assert result.exit_code == 0, result.stderr
         assert "\x1b" not in result.stdout
         assert "\x07" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.00 KB"),
+        (2_117_224, "2.12 MB"),
+        (9_996_000, "10.0 MB"),
+        (99_960_000, "100 MB"),
+        (999_600_000, "1.00 GB"),
+        (14_140_000_000, "14.1 GB"),
+        (10**17, "100,000 TB"),
+    ],
+)
+def test_sizes_in_words(count: int, text: str) -> None:
+    assert bytes_text(count) == text

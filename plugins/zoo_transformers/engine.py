@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import platform
 from collections.abc import Iterator
 from functools import cached_property
@@ -30,6 +31,11 @@ from transformers import (
 
 from zoo_core import EngineRequest, Piece, Rendered, Sampling, ZooError
 
+# In bfloat16 on a CPU, PyTorch and oneDNN compile kernels for every length of the cache anew and keep 1,024 of them, a megabyte
+# for each new token. Both read their limit when they compile the first; a model has far fewer kernels that it needs again.
+for _cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, "64")
+
 DTYPES = ("float32", "bfloat16", "float16")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -38,6 +44,10 @@ SLOW_TO_LOAD = 1_000_000_000
 
 #: From this many bytes of weights on, `auto` takes bfloat16 on a CPU: decoding is bound by the memory that is read.
 LARGE = 2_000_000_000
+
+#: Tokens of a prompt that go through the model at once. What a pass needs beside weights and cache grows with them, in some
+#: architectures with their square; more at once are hardly faster, on a CPU they are slower.
+PREFILL = 512
 
 #: Temperatures below this are greedy too: logits divided by them would leave the range of float32.
 GREEDY_BELOW = 1e-6
@@ -127,7 +137,9 @@ class TransformersEngine:
         seen = torch.tensor([ids], device=self._device)
         step = seen
         for _ in range(sampling.max_new_tokens):
-            step = choose(seen, self._logits(step, cache))
+            for part in step.split(PREFILL, dim=1):
+                logits = self._logits(part, cache)
+            step = choose(seen, logits)
             yield int(step)
             seen = torch.cat([seen, step], dim=1)
 

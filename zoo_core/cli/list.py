@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,10 @@ from zoo_core.cards.schema import KINDS
 from zoo_core.cli import card_option, zoo_of
 from zoo_core.cli.output import ModelName, json_option, print_json, print_table
 from zoo_core.cli.rows import SORT_KEYS, chosen, rows_as_data, sort_key, table
+
+if TYPE_CHECKING:
+    from zoo_core.cards.index import Row
+    from zoo_core.zoo import Zoo
 
 
 @click.command("list", epilog="Example: zoo list '*-7b' --language zh --license permissive --sort released")
@@ -30,6 +34,8 @@ from zoo_core.cli.rows import SORT_KEYS, chosen, rows_as_data, sort_key, table
 )
 @click.option("--status", type=click.Choice(["experimental", "stable", "deprecated"]), help="Only this status.")
 @click.option("--format", "format_", help="Only weights of this format, such as safetensors.")
+@click.option("--pulled", is_flag=True, help="Only what is on this machine: pulled, or installed with its card.")
+@click.option("--fits", is_flag=True, help="Only models known to fit into the memory of this machine as it is now.")
 @click.option("--sort", type=click.Choice(SORT_KEYS), default="name", show_default=True, help="Order of the rows.")
 @click.option("--wide", is_flag=True, help="Add what was opened and what the model was post-trained on.")
 @json_option
@@ -40,6 +46,8 @@ def command(
 ) -> None:
     """List the models of the zoo, or those whose name matches a PATTERN such as '*-7b'."""
     rows = chosen(zoo_of(ctx).catalog, patterns, filters)
+    if filters["fits"]:
+        rows = _fitting(zoo_of(ctx), rows)
     rows.sort(key=lambda row: sort_key(row, sort))
     if as_json:
         print_json("list", rows_as_data(rows))
@@ -49,6 +57,18 @@ def command(
         return
     head, *body = table(rows, wide)
     print_table(head, body)
+
+
+def _fitting(zoo: Zoo, rows: list[Row]) -> list[Row]:
+    """The rows of models that fit; says how many cannot be told."""
+    from zoo_core.fit import eager_families, fits_row
+    from zoo_core.machine import machine
+
+    devices, eager = machine(), eager_families(zoo)
+    fits = {row.id: fits_row(row, devices, eager=row.family in eager) for row in rows}
+    if unknown := sum(fit is None for fit in fits.values()):
+        click.echo(f"{unknown} models are left out: their cards do not say what they need. See: zoo fit", err=True)
+    return [row for row in rows if (fit := fits[row.id]) is not None and fit.fits]
 
 
 def _nothing(kind: str) -> str:

@@ -16,10 +16,15 @@ SORT_KEYS = ("name", "family", "released", "size", "status")
 
 def chosen(catalog: Catalog, patterns: Sequence[str], filters: Mapping[str, Any]) -> list[Row]:
     """The rows that match a pattern, if any is given, and pass all filters that are set: kind, family, language, license_,
-    commercial, status, format_.
+    commercial, status, format_, pulled.
     """
     license_, commercial = filters["license_"] or "", filters["commercial"]
     rows = [row for row in catalog.rows(patterns) if _matches(row, filters)]
+    if filters["pulled"]:
+        from zoo_core.pulled import pulled_ids
+
+        here = pulled_ids()
+        rows = [row for row in rows if row.package or row.id in here]
     if not license_ and not commercial:
         return rows
     from zoo_core.licenses import KINDS, normal
