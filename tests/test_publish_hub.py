@@ -141,7 +141,7 @@ REFUSALS: dict[str, tuple[str, dict[str, object], str]] = {
     "no repository": ("hf:me/none", {}, "The hub has no repository me/none, or it is private"),
     "no name": ("hf:mine", {}, "'hf:mine' is no repository; write hf:OWNER/NAME"),
     "revision": ("hf:me/mine@main", {}, "names a revision"),
-    "unknown place": ("ftp:me/mine", {}, "'ftp:me/mine' is no address to publish to. Known: "),
+    "unknown place": ("ftp:me/mine", {}, "'ftp' does not begin an address to publish to. Known: "),
     "not allowed": ("hf:me/theirs", {"writable": False}, "The hub does not allow this in me/theirs"),
     "broken front matter": ("hf:me/broken", {}, "The README's front matter cannot be read in line 3"),
     "no text": ("hf:me/binary", {}, "README.md in me/binary is no UTF-8 text"),

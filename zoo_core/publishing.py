@@ -33,7 +33,8 @@ def prepare(zoo: Zoo, card: AnyCard, address: str, *, direct: bool = False, mess
     }
     if not (colon and rest) or scheme not in offers:
         known = ", ".join(f"{name}:…" for name in sorted(offers)) or "no plugin that publishes is installed"
-        raise UsageProblem(f"'{address}' is no address to publish to. Known: {known}.")
+        # Only the scheme is quoted: the rest of an address may hold a password.
+        raise UsageProblem(f"'{scheme[:40]}' does not begin an address to publish to. Known: {known}.")
     if problems := _problems(zoo, card):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CardError(f"'{card.id}' is not published: {problems[0]}{more}; see them all with: zoo card check")

@@ -62,6 +62,8 @@ class Auditor:
 
     def _read(self, reference: str) -> None:
         path = expanded(reference)
+        if is_folder(path) and not self._zoo.catalog.knows(reference):
+            reference = str(path.absolute())  # a folder needs no `./` here, where nothing else could be meant
         if is_path(reference) and is_folder(path) and not (path / CARD_FILE).is_file():
             files = [Path(each).absolute() for each, _ in card_files(path)]
             if not files:
