@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hub_standin import hub  # noqa: F401  # the fixture
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on models this small a second thread costs more than it brings
 

@@ -109,6 +109,7 @@ def test_dataset_goes_to_a_dataset_repository(run: Callable[..., Result], hub: H
     (tmp_path / "data.yaml").write_text("schema: zoo.card/v1\nkind: dataset\nid: data\nsummary: s\nlanguages: [de]\n")
     result = run("card", "publish", tmp_path / "data.yaml", "--to", "hf:me/data", "--direct", "--yes")
     assert result.exit_code == 0, result.stderr
+    assert HubCards().read("datasets/me/data").startswith(b"schema: zoo.card/v1\nkind: dataset\n")
     assert b"kind: dataset\nid: data\n" in hub.repo("me/data", "datasets").find("main").files["zoo.yaml"]  # type: ignore[union-attr]
 
 
@@ -140,6 +141,7 @@ def test_kill_in_the_middle_leaves_all_as_it_was(hub: Hub, repo: str, card: Path
 REFUSALS: dict[str, tuple[str, dict[str, object], str]] = {
     "no repository": ("hf:me/none", {}, "The hub has no repository me/none, or it is private"),
     "no name": ("hf:mine", {}, "'hf:mine' is no repository; write hf:OWNER/NAME"),
+    "dataset's repository": ("hf:datasets/me/mine", {}, "'mine' is a model, but 'hf:datasets/me/mine' is a dataset's"),
     "revision": ("hf:me/mine@main", {}, "names a revision"),
     "unknown place": ("ftp:me/mine", {}, "'ftp' does not begin an address to publish to. Known: "),
     "not allowed": ("hf:me/theirs", {"writable": False}, "The hub does not allow this in me/theirs"),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from zoo_core import BenchmarkCard, Change, DatasetCard, NotFound, PublishRequest, UsageProblem, ZooError, card_yaml
-from zoo_hub.client import hub_api, in_words
+from zoo_hub.client import hub_api, in_words, kind_of
 from zoo_hub.front_matter import front_matter, merged
 from zoo_hub.metadata import evaluation_results, left_out, readme_keys
 
@@ -26,11 +26,11 @@ class HubCards:
     """The card source `hf`."""
 
     def read(self, address: str) -> bytes:
-        """The `zoo.yaml` at `owner/name[@revision]`, from the hub's own cache where it is offline."""
-        repo, revision = _split(address)
+        """The `zoo.yaml` at `[datasets/]owner/name[@revision]`, from the hub's own cache where it is offline."""
+        kind, repo, revision = _split(address)
         with in_words(repo):
             try:
-                path = hub_api().hf_hub_download(repo, CARD_FILE, revision=revision)
+                path = hub_api().hf_hub_download(repo, CARD_FILE, repo_type=kind, revision=revision)
             except EntryNotFoundError as error:
                 if not isinstance(error, HfHubHTTPError):  # offline, and not in the cache
                     raise
@@ -41,13 +41,15 @@ class HubCards:
 
     def publish(self, request: PublishRequest) -> HubPublication:
         """Look at the repository and prepare one commit."""
-        repo, revision = _split(request.address)
+        said, repo, revision = _split(request.address)
         if revision is not None:
             raise UsageProblem(f"'{request.address}' names a revision; cards are published to the newest one.")
         kind = "dataset" if isinstance(request.card, DatasetCard | BenchmarkCard) else "model"
+        if said == "dataset" != kind:
+            raise UsageProblem(f"'{request.card.id}' is a model, but 'hf:{request.address}' is a dataset's repository.")
         api = hub_api()
         with in_words(repo):
-            commit = api.repo_info(repo, repo_type=kind).sha
+            commit = api.repo_info(repo, repo_type=kind, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
         if not commit:
             raise ZooError(f"The hub does not say at which commit {repo} is; try again later.")
         before = {name: _text(api, repo, kind, commit, name) for name in (CARD_FILE, "README.md", RESULTS)}
@@ -95,12 +97,13 @@ class HubPublication:
         return f"A pull request is open: {done.pr_url}"
 
 
-def _split(address: str) -> tuple[str, str | None]:
-    """`owner/name[@revision]` in its two parts."""
+def _split(address: str) -> tuple[str, str, str | None]:
+    """`[datasets/]owner/name[@revision]` as kind, name and revision."""
     repo, at, revision = address.partition("@")
+    kind, repo = kind_of(repo)
     if repo.count("/") != 1 or not all(repo.split("/")) or (at and not revision):
         raise UsageProblem(f"'hf:{address}' is no repository; write hf:OWNER/NAME or hf:OWNER/NAME@REVISION.")
-    return repo, revision or None
+    return kind, repo, revision or None
 
 
 def _text(api: HfApi, repo: str, kind: str, commit: str, name: str) -> str | None:

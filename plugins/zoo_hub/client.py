@@ -25,6 +25,12 @@ def hub_api() -> HfApi:
     return HfApi(library_name="llm-zoo", library_version=__version__)
 
 
+def kind_of(repo: str) -> tuple[str, str]:
+    """The kind of a repository and its name there: `datasets/owner/name`, as in the hub's own addresses, is a dataset's."""
+    name = repo.removeprefix("datasets/")
+    return ("dataset" if name != repo else "model"), name
+
+
 @contextmanager
 def in_words(repo: str) -> Iterator[None]:
     """Turn what the client library raises about a repository into a `ZooError` of one sentence."""
@@ -46,7 +52,11 @@ def in_words(repo: str) -> Iterator[None]:
         ) from error
     except HFValidationError:
         raise NotFound(f"'{repo}' is no name of a repository; write OWNER/NAME.") from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+    except OfflineModeIsEnabled as error:
+        raise Unreachable(
+            f"The hub is not asked about {repo}, because HF_HUB_OFFLINE is set; unset it first."
+        ) from error
+    except LocalEntryNotFoundError as error:
         raise Unreachable(f"What is wanted of {repo} is not on this machine, and the hub is out of reach.") from error
     except HfHubHTTPError as error:
         raise _refusal(repo, error) from error
@@ -59,7 +69,7 @@ def _refusal(repo: str, error: HfHubHTTPError) -> ZooError:
     if status == 401:
         return ZooError(f"The hub does not know you for {repo}; set HF_TOKEN or log in with: hf auth login")
     if status == 403:
-        return ZooError(f"The hub does not allow this in {repo}; use a token that may write there.")
+        return ZooError(f"The hub does not allow this in {repo} with your token; use one that may.")
     if status in {409, 412}:
         return ZooError(f"{repo} was changed by somebody else meanwhile; look at the change again.")
     if status == 429 or status >= 500:
