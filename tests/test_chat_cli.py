@@ -194,7 +194,7 @@ def test_a_card_of_this_run(run: Run, tmp_path: Path, zoo: Zoo) -> None:
         ("chimera", 2, "is published as a delta over"),
         ("huatuogpt-7b", 2, "needs code that its checkpoint brings, which the zoo does not run."),
         ("chatgpt", 2, "has the format 'api', which no installed engine loads."),
-        ("phoenix", 1, "are not on this machine. Download"),
+        ("phoenix", 1, "are not on this machine. Get them with: zoo pull phoenix"),
     ],
     ids=["a delta", "code of its own", "an API", "no weights"],
 )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from zoo_core.cards.schema import File, ModelCard, Source
 from zoo_core.errors import WeightsError
+from zoo_core.pulled import Pulled, pulled_folder, records, remember
 from zoo_core.store import find_weights, verify
 
 CONTENT = b"weights" * 1000
@@ -223,14 +227,12 @@ def test_the_first_folder_that_exists_is_used(weights: Path) -> None:
         pytest.param([], "The card of 'x' names no source of weights; name a folder with --model-path.", id="none"),
         pytest.param(
             [Source(hub="huggingface", repo="a/b"), Source(hub="modelscope", repo="c/d")],
-            "The weights of 'x' are not on this machine. Download a/b (huggingface) to a folder, "
-            "then name it: zoo chat x --model-path FOLDER",
+            "The weights of 'x' are not on this machine. Get them with: zoo pull x",
             id="hubs",
         ),
         pytest.param(
             [Source(hub="folder", path="nothing"), Source(hub="modelscope", repo="c/d")],
-            "The weights of 'x' are not on this machine. Download c/d (modelscope) to a folder, "
-            "then name it: zoo chat x --model-path FOLDER",
+            "The weights of 'x' are not on this machine. Get them with: zoo pull x",
             id="folder and hub",
         ),
         pytest.param(
@@ -244,6 +246,79 @@ def test_weights_that_are_nowhere(tmp_path: Path, sources: list[Source], message
     with pytest.raises(WeightsError) as caught:
         find_weights(model(sources=sources), tmp_path / "x.yaml")
     assert str(caught.value) == message
+
+
+def test_the_way_to_get_weights_is_the_one_that_the_user_took(tmp_path: Path) -> None:
+    card = model(sources=[Source(hub="huggingface", repo="a/b")])
+    with pytest.raises(WeightsError, match=r"Get them with: zoo pull \./x\.yaml$"):
+        find_weights(card, tmp_path / "x.yaml", reference="./x.yaml")
+
+
+def pulled(place: Path, **changes: Any) -> Pulled:
+    now = datetime.datetime.now(datetime.UTC)
+    facts = {"card": "x", "digest": DIGEST, "hub": "huggingface", "repo": "a/b", "revision": "c" * 40}
+    return Pulled(**{**facts, "folder": str(place), "files": [file()], "date": now, **changes})
+
+
+HUB = Source(hub="huggingface", repo="a/b")
+
+
+def test_what_was_pulled_is_found_after_what_is_local(weights: Path, tmp_path: Path) -> None:
+    remember(pulled(weights))
+    assert find_weights(model(sources=[HUB]), tmp_path / "x.yaml") == weights
+    shutil.copytree(weights, tmp_path / "mine")
+    sources = [HUB, Source(hub="folder", path="mine")]
+    assert find_weights(model(sources=sources), tmp_path / "x.yaml") == tmp_path / "mine"
+    (tmp_path / "mine" / "model.bin").write_bytes(CONTENT[::-1])
+    assert find_weights(model(sources=sources), tmp_path / "x.yaml") == weights
+    (weights / "model.bin").unlink()
+    with pytest.raises(WeightsError, match=r"mine/model\.bin has the sha256"):  # what is wrong with the first
+        find_weights(model(sources=sources), tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "source", "found"),
+    [
+        pytest.param({}, {}, True, id="the same"),
+        pytest.param({}, {"revision": "c" * 40}, True, id="the same commit"),
+        pytest.param({}, {"revision": "d" * 40}, False, id="another commit"),
+        pytest.param({}, {"repo": "a/c"}, False, id="another repository"),
+        pytest.param({"card": "y"}, {}, False, id="another card"),
+        pytest.param({"folder": "/nowhere"}, {}, False, id="a folder that is gone"),
+    ],
+)
+def test_which_record_is_of_a_card_without_files(
+    weights: Path, changes: dict[str, Any], source: dict[str, str], found: bool
+) -> None:
+    remember(pulled(weights, **changes))
+    card = model(files=[], sources=[Source(**{"hub": "huggingface", "repo": "a/b", **source})])
+    assert pulled_folder(card) == (weights if found else None)
+
+
+def test_recorded_files_are_verified_where_the_card_lists_none(weights: Path) -> None:
+    remember(pulled(weights))
+    (weights / "model.bin").write_bytes(CONTENT[::-1])
+    with pytest.raises(WeightsError, match="has the sha256"):
+        find_weights(model(files=[], sources=[HUB]), Path("x.yaml"))
+
+
+def test_the_newest_record_is_used(weights: Path, tmp_path: Path) -> None:
+    early = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    remember(pulled(weights))
+    remember(pulled(tmp_path, revision="b" * 40, date=early))
+    assert pulled_folder(model(sources=[HUB])) == weights
+    remember(pulled(weights, date=early))  # in place of the first
+    assert [record.date for record in records()] == [early, early]
+
+
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+    Path(os.environ["ZOO_DATA"], "pulled.json").write_bytes(b"{")
+    with pytest.raises(WeightsError) as caught:
+        find_weights(model(sources=[HUB]), tmp_path / "x.yaml")
+    assert str(caught.value) == (
+        "The weights of 'x' are not on this machine (the record of pulled weights, "
+        f"{os.environ['ZOO_DATA']}/pulled.json, is damaged and counts as empty). Get them with: zoo pull x"
+    )
 
 
 # -- the memory of digests ---------------------------------------------------------------------------------------------

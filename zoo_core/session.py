@@ -218,7 +218,7 @@ def open_session(
     runs = _engine(zoo, card, engine or card.runtime.engine)
     chosen = zoo.template_of(card, template)
     family = zoo.offer("zoo_model_families", card.family, "model family")
-    folder = find_weights(card, path, weights)
+    folder = find_weights(card, path, weights, reference)
     open_engine = runs.load()
     request = EngineRequest(
         card=card, folder=folder, family=family.load()(), template=chosen, device=device, dtype=dtype

@@ -174,7 +174,7 @@ def _job(
     model_options: Mapping[str, Any] = {}
     if recipe.base is not None:
         card, path = zoo.catalog.model(recipe.base)
-        base, family, template = find_weights(card, path, weights), card.family, zoo.template_of(card)
+        base, family, template = find_weights(card, path, weights, recipe.base), card.family, zoo.template_of(card)
     else:
         assert recipe.model is not None
         family, template = recipe.model.family, zoo.template(recipe.model.template)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from zoo_core.session import Session
     from zoo_core.zoo import Zoo
 
-#: What could be meant as the name of a model: lower case without spaces, or a path.
-_LIKE_A_NAME = re.compile(r"[a-z0-9./~][a-z0-9._:/@~-]*")
+#: What could be meant as the name of a model: lower case without spaces, or a path; or an address such as `hf:Owner/Name`.
+_LIKE_A_NAME = re.compile(r"[a-z0-9./~][a-z0-9._:/@~-]*|[a-z0-9._-]+:[A-Za-z0-9._/@-]+")
 
 
 def choose(zoo: Zoo, words: list[str], named: str | None) -> tuple[str | None, str | None]:
