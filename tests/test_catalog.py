@@ -61,7 +61,7 @@ def test_an_empty_catalog(places: dict[str, Place]) -> None:
 def test_the_place_that_counts_most_wins_and_the_others_are_reported(
     places: dict[str, Place], tmp_path: Path, owners: list[str], winner: str
 ) -> None:
-    files = {owner: write(places[owner].folder / "x.yaml") for owner in owners if owner in places}
+    files = {owner: write(places[owner].folder / "x.yaml", summary=owner) for owner in owners if owner in places}
     given = [write(tmp_path / "given.yaml", "x")] if "command line" in owners else []
     files |= dict.fromkeys(["command line"] * len(given), tmp_path / "given.yaml")
     catalog = Catalog(places.values(), files=given)
@@ -80,7 +80,7 @@ def test_the_zoo_ranks_its_places(tmp_path: Path) -> None:
     plugin = SimpleNamespace(zoo_card_folders=hookimpl(lambda: [folder]))
     for name in ("phoenix-chat-7b", "both"):
         write(folder / f"{name}.yaml")
-    write(Path(os.environ["ZOO_CONFIG"]) / "cards" / "deep" / "both.yaml")
+    write(Path(os.environ["ZOO_CONFIG"]) / "cards" / "deep" / "both.yaml", summary="mine")
     warnings: list[str] = []
     zoo = Zoo(plugins=Plugins(modules={"other": plugin}), warn=warnings.append)
     assert zoo.catalog.owner("phoenix-chat-7b") == "plugin other"
@@ -93,10 +93,17 @@ def test_the_zoo_ranks_its_places(tmp_path: Path) -> None:
 
 
 def test_two_cards_of_one_folder(places: dict[str, Place]) -> None:
-    first, second = (write(places["mine"].folder / file, "x") for file in ("a.yaml", "b.yaml"))
+    first, second = (write(places["mine"].folder / f"{name}.yaml", "x", summary=name) for name in "ab")
     catalog = Catalog(places.values())
     assert catalog.warnings == [f"two cards are called 'x': {first} (mine) is used, {second} (mine) is not"]
     assert len(catalog.rows()) == 1
+
+
+def test_the_very_same_card_in_two_places_is_nothing_to_report(places: dict[str, Place]) -> None:
+    for owner in ("mine", "ours"):
+        write(places[owner].folder / "x.yaml", aliases=["y"])
+    catalog = Catalog(places.values())
+    assert (catalog.warnings, catalog.owner("x")) == ([], "mine")
 
 
 # -- aliases -----------------------------------------------------------------------------------------------------------
@@ -318,7 +325,7 @@ def test_an_absolute_path_is_a_reference(catalog: Catalog, tmp_path: Path) -> No
         ("@1.2.0", "No model is called ''. See all of them with: zoo list"),
         ("weights", "No model is called 'weights'. See all of them with: zoo list"),
         ("phoenix@2.0.0", "The card of 'phoenix' has version 1.2.0, not 2.0.0."),
-        ("hf:a/b", "'hf:a/b' names a model on a hub, and no installed plugin brings cards from there."),
+        ("hf:a/b", "'hf:a/b' names no card: no registry and no source of cards is called 'hf'."),
         ("./nothing", "There is no card at nothing."),
         ("nothing.yaml", "There is no card at nothing.yaml."),
         ("~no-such-user/x", "There is no card at ~no-such-user/x."),
@@ -355,6 +362,20 @@ def test_what_is_neither_file_nor_folder_is_refused(catalog: Catalog) -> None:
 @pytest.mark.parametrize("given", ["./weights", "./weights/zoo.yaml", "~/weights"])
 def test_files_of_the_command_line_may_be_folders(catalog: Catalog, given: str) -> None:
     assert [row.id for row in Catalog([], files=[Path(given)]).rows()] == ["of-folder"]
+
+
+def test_find_tells_nothing_where_there_is_nothing(places: dict[str, Place]) -> None:
+    write(places["mine"].folder / "a.yaml", aliases=["b"])
+    catalog = Catalog(places.values())
+    assert [card.id if (card := catalog.find(name)) else None for name in ("a", "b", "c", "./a", "x:y")] == [
+        "a",
+        "a",
+        None,
+        None,
+        None,
+    ]
+    (places["mine"].folder / "a.yaml").unlink()
+    assert catalog.find("a") is None
 
 
 # -- the default model -------------------------------------------------------------------------------------------------------

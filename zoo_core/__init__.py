@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo_core.conversation import render as render
     from zoo_core.errors import CardError as CardError
     from zoo_core.errors import NotFound as NotFound
+    from zoo_core.errors import RegistryError as RegistryError
     from zoo_core.errors import Unreachable as Unreachable
     from zoo_core.errors import UsageProblem as UsageProblem
     from zoo_core.errors import WeightsError as WeightsError
@@ -46,6 +47,20 @@ if TYPE_CHECKING:
     from zoo_core.interfaces import TrainingJob as TrainingJob
     from zoo_core.interfaces import TrainingResult as TrainingResult
     from zoo_core.offers import Offer as Offer
+    from zoo_core.parallel import Stopped as Stopped
+    from zoo_core.parallel import in_parallel as in_parallel
+    from zoo_core.paths import data_folder as data_folder
+    from zoo_core.registries.building import RegistryDraft as RegistryDraft
+    from zoo_core.registries.building import draft_registry as draft_registry
+    from zoo_core.registries.building import registry_lock as registry_lock
+    from zoo_core.registries.building import write_registry as write_registry
+    from zoo_core.registries.fetching import Fetched as Fetched
+    from zoo_core.registries.fetching import Fetcher as Fetcher
+    from zoo_core.registries.fetching import FolderFetcher as FolderFetcher
+    from zoo_core.registries.fetching import checked as checked
+    from zoo_core.registries.signing import read_key as read_key
+    from zoo_core.registries.updating import update_from_cards as update_from_cards
+    from zoo_core.registries.updating import update_registry as update_registry
     from zoo_core.sources import CardSource as CardSource
     from zoo_core.sources import Change as Change
     from zoo_core.sources import Download as Download
@@ -81,6 +96,7 @@ _HOMES = {
     "render": "conversation",
     "CardError": "errors",
     "NotFound": "errors",
+    "RegistryError": "errors",
     "Unreachable": "errors",
     "UsageProblem": "errors",
     "WeightsError": "errors",
@@ -99,6 +115,20 @@ _HOMES = {
     "TrainingJob": "interfaces",
     "TrainingResult": "interfaces",
     "Offer": "offers",
+    "Stopped": "parallel",
+    "in_parallel": "parallel",
+    "data_folder": "paths",
+    "RegistryDraft": "registries.building",
+    "draft_registry": "registries.building",
+    "registry_lock": "registries.building",
+    "write_registry": "registries.building",
+    "Fetched": "registries.fetching",
+    "Fetcher": "registries.fetching",
+    "FolderFetcher": "registries.fetching",
+    "checked": "registries.fetching",
+    "read_key": "registries.signing",
+    "update_from_cards": "registries.updating",
+    "update_registry": "registries.updating",
     "CardSource": "sources",
     "Change": "sources",
     "Download": "sources",

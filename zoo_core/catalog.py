@@ -1,7 +1,7 @@
 """All cards from all places, and how a reference becomes a card.
 
-Precedence: cards named on the command line, then the user's own folder, then third-party plugins, then what comes with the
-zoo. A name that two places claim is always reported.
+Precedence: cards named on the command line, then the user's own folder, then registries in their order, then third-party
+plugins, then what comes with the zoo. A name that two places claim is always reported, unless both have the very same card.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoo_core.names import did_you_mean, is_path
 from zoo_core.paths import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from zoo_core.cards.schema import AnyCard
 
@@ -30,11 +30,12 @@ DEFAULT_MODEL = "ZOO_MODEL"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A folder of cards, whose it is, and how much it counts (higher wins)."""
+    """A folder of cards, whose it is, and how much it counts (higher wins). `registry` is the name of one whose copy it is."""
 
     owner: str
     folder: Path
-    rank: int
+    rank: float
+    registry: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -42,21 +43,36 @@ class Entry(msgspec.Struct, frozen=True):
 
     row: Row
     owner: str
-    rank: int
+    rank: float
+    registry: str = ""
 
 
 class Catalog:
     """The cards of the zoo by name."""
 
-    def __init__(self, places: Iterable[Place], *, files: Sequence[Path] = (), index: Path | None = None) -> None:
-        """Read the rows of all cards below `places` and in `files`; `index` is the cache file."""
+    def __init__(
+        self,
+        places: Iterable[Place],
+        *,
+        files: Sequence[Path] = (),
+        index: Path | None = None,
+        elsewhere: Callable[[str, str], tuple[AnyCard, Path]] | None = None,
+    ) -> None:
+        """Read the rows of all cards below `places` and in `files`; `index` is the cache file.
+
+        `elsewhere` brings the card that a reference such as `hf:owner/name` names, from its two parts.
+        """
         self.warnings: list[str] = []
+        #: The files of cards that cannot be read.
+        self.broken: list[Path] = []
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, list[Entry]] = {}
+        self._registries: dict[str, list[Entry]] = {}
+        self._elsewhere = elsewhere or _nowhere
         cache = CardIndex(index)
         found = [Entry(self._named_file(path), "command line", 100) for path in files]
         for place in sorted(places, key=lambda place: -place.rank):
-            found += [Entry(row, place.owner, place.rank) for row in cache.rows(place.folder)]
+            found += self._registry(place) if place.registry else self._folder(place, cache)
         cache.save()
         for entry in found:
             self._add(entry)
@@ -83,38 +99,55 @@ class Catalog:
         """Whether a reference is an id, an alias, or an existing path."""
         if is_path(reference):
             return _exists(expanded(reference))
+        first, colon, rest = reference.partition(":")
+        if colon:
+            return any(_answers(entry, rest.partition("@")[0]) for entry in self._registries.get(first, ()))
         return reference.partition("@")[0] in self._names
 
     def model(self, reference: str) -> tuple[ModelCard, Path]:
         """The model card that a reference names, and its file.
 
-        A reference is a name, `name@version`, a card file, or a folder with a card in it. Raises `NotFound` with
-        suggestions, `CardError` when the card is broken or no model's.
+        A reference is a name, `name@version`, either of them after `registry:`, a card file, a folder with a card in it, or
+        an address that a card source reads. Raises `NotFound` with suggestions, `CardError` when the card is broken or no
+        model's.
         """
         card, path = self.card(reference)
         if not isinstance(card, ModelCard):
-            raise CardError(f"'{reference}' is a dataset, not a model.")
+            raise CardError(f"'{reference}' is a {card.__struct_config__.tag}, not a model.")
         return card, path
 
     def card(self, reference: str) -> tuple[AnyCard, Path]:
         """The card of any kind that a reference names, and its file. Raises as `model` does."""
         from zoo_core.cards.reading import read_card
+        from zoo_core.registries.copies import read_registry_card
 
         if is_path(reference):
             path = _card_path(expanded(reference))
             return read_card(path), path
-        name, _, version = reference.partition("@")
-        row = self._find(name).row
-        card = read_card(Path(row.path))
+        first, colon, rest = reference.partition(":")
+        if colon and first not in self._registries:
+            return self._elsewhere(first, rest)
+        name, _, version = (rest if colon else reference).partition("@")
+        entry = self._find_in(first, name) if colon else self._find(name)
+        path = Path(entry.row.path)
+        card = read_registry_card(entry.registry, path) if entry.registry else read_card(path)
         if version and card.version != version:
             raise NotFound(f"The card of '{name}' has version {card.version}, not {version}.")
-        return card, Path(row.path)
+        return card, path
+
+    def find(self, name: str) -> AnyCard | None:
+        """The card with this id or alias; None where there is none that can be read."""
+        try:
+            return self.card(name)[0] if name in self._names else None
+        except ZooError:
+            return None
 
     def default_model(self) -> str:
         """The model to use when none is named: `ZOO_MODEL`, else the first whose weights are installed with its card."""
         if name := os.environ.get(DEFAULT_MODEL):
             return name
         shipped = [each for each in self._entries.values() if each.row.package and each.row.kind == "model"]
+        shipped = [each for each in shipped if not each.registry]  # which installs nothing, whatever its cards say
         if not shipped:
             raise NotFound(f"No model is installed with its weights; name one, or set {DEFAULT_MODEL}.")
         return min(shipped, key=lambda each: (each.rank, each.row.status != "stable", each.row.id)).row.id
@@ -125,13 +158,27 @@ class Catalog:
         path = _card_path(expanded(path))
         return row_of(read_card(path), path)
 
+    def _folder(self, place: Place, cache: CardIndex) -> list[Entry]:
+        return [Entry(row, place.owner, place.rank) for row in cache.rows(place.folder)]
+
+    def _registry(self, place: Place) -> list[Entry]:
+        from zoo_core.registries.copies import LocalCopy
+
+        rows, warning = LocalCopy(place.registry, place.folder).rows()
+        if warning:
+            self.warnings.append(warning)
+        entries = [Entry(row, place.owner, place.rank, place.registry) for row in rows]
+        self._registries[place.registry] = entries
+        return entries
+
     def _add(self, entry: Entry) -> None:
         row = entry.row
         if row.problem:
             self.warnings.append(f"card left out: {row.problem}")
+            self.broken.append(Path(row.path))
             return
         first = self._entries.setdefault(row.id, entry)
-        if first is not entry:
+        if first is not entry and not (row.digest and row.digest == first.row.digest):
             self.warnings.append(
                 f"two cards are called '{row.id}': {first.row.path} ({first.owner}) is used, {row.path} ({entry.owner}) is not"
             )
@@ -155,18 +202,41 @@ class Catalog:
     def _find(self, name: str) -> Entry:
         entries = self._names.get(name, [])
         if not entries:
-            if name.startswith("hf:"):
-                message = f"'{name}' names a model on a hub, and no installed plugin brings cards from there."
-                raise NotFound(message)
             raise NotFound(
                 f"No model is called '{name}'.{did_you_mean(name, self._names)} See all of them with: zoo list"
             )
         best = max(entry.rank for entry in entries)
-        winners = [entry for entry in entries if entry.rank == best]
-        if len(winners) > 1:
-            ids = " and ".join(f"'{entry.row.id}'" for entry in winners)
-            raise NotFound(f"The alias '{name}' is claimed by {ids}; use one of these ids.")
-        return winners[0]
+        return _only(name, [entry for entry in entries if entry.rank == best])
+
+    def _find_in(self, registry: str, name: str) -> Entry:
+        """The card that a registry has under a name, whatever has that name elsewhere."""
+        entries = self._registries[registry]
+        for entry in entries:
+            if entry.row.id == name:
+                return entry
+        winners = [entry for entry in entries if _answers(entry, name)]
+        if not winners:
+            names = [each for entry in entries for each in (entry.row.id, *entry.row.aliases)]
+            message = f"The registry '{registry}' has no card called '{name}'.{did_you_mean(name, names)}"
+            raise NotFound(f"{message} If it is new there: zoo registry update {registry}")
+        return _only(name, winners)
+
+
+def _answers(entry: Entry, name: str) -> bool:
+    """Whether a card is called `name`."""
+    return name == entry.row.id or name in entry.row.aliases
+
+
+def _only(name: str, entries: Sequence[Entry]) -> Entry:
+    """The one card that claims an alias. Raises `NotFound` when there are more."""
+    if len(entries) > 1:
+        ids = " and ".join(f"'{entry.row.id}'" for entry in entries)
+        raise NotFound(f"The alias '{name}' is claimed by {ids}; use one of these ids.")
+    return entries[0]
+
+
+def _nowhere(scheme: str, address: str) -> tuple[AnyCard, Path]:
+    raise NotFound(f"'{scheme}:{address}' names no card: no registry and no source of cards is called '{scheme}'.")
 
 
 def _card_path(path: Path) -> Path:

@@ -39,6 +39,10 @@ class Unreachable(ZooError):
     """A hub or registry that does not answer; another one may."""
 
 
+class RegistryError(ZooError):
+    """A registry whose files are refused: damaged, rolled back, wrongly signed, or none at all."""
+
+
 class TemplateError(ZooError):
     """A conversation template that cannot be compiled or rendered safely."""
 

@@ -73,7 +73,10 @@ class WeightSource(Protocol):
         ...
 
     def store(self, source: Source) -> Path:
-        """The folder below which `download` writes, which may not exist yet: its disk is asked for free space."""
+        """The folder where `download` keeps what it has begun, and nothing else; it may not exist yet.
+
+        Its disk is asked for free space, and what lies in it is not fetched again.
+        """
         ...
 
     def download(self, download: Download) -> Path:
@@ -81,7 +84,7 @@ class WeightSource(Protocol):
         ...
 
     def remove(self, source: Source, files: Sequence[str]) -> int:
-        """Remove a repository's files at this revision from this machine; return the bytes that were freed."""
+        """Remove files of a repository at this revision, and what was begun of it; return the bytes that were freed."""
         ...
 
 
@@ -94,10 +97,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publication(Protocol):
-    """A publication that is ready: what it will change, and where. Nothing has been changed yet."""
+    """A publication that is ready: what it will change, and where. Nothing has been changed yet.
+
+    `notes` are sentences on what the card says and that place has no words for.
+    """
 
     changes: Sequence[Change]
     where: str
+    notes: Sequence[str]
 
     def carry_out(self) -> str:
         """Make exactly these changes; return what the user does next, such as the address of a pull request."""

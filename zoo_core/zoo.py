@@ -6,14 +6,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from zoo_core.catalog import Catalog, Place
+from zoo_core.errors import NotFound, ZooError
+from zoo_core.files import write_whole
+from zoo_core.names import did_you_mean
 from zoo_core.paths import cache_folder, cards_folder
 from zoo_core.plugins import Plugins
+from zoo_core.registries.settings import read_registries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from zoo_core.cards.schema import ModelCard
+    from zoo_core.cards.schema import AnyCard, ModelCard
     from zoo_core.conversation import Template
     from zoo_core.offers import Offer
 
@@ -48,14 +52,52 @@ class Zoo:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The cards of the user, of plugins and of the zoo itself."""
-        places = [Place("your cards", cards_folder(), 30)]
+        """The cards of the user, of registries, of plugins and of the zoo itself."""
+        places = [Place("your cards", cards_folder(), 30), *self._registries()]
         for plugin, folder in self.plugins.items("zoo_card_folders"):
             places.append(Place(f"plugin {plugin.name}", folder, 10 if plugin.built_in else 20))
-        catalog = Catalog(places, files=self.card_files, index=cache_folder() / "cards.msgpack")
+        catalog = Catalog(
+            places, files=self.card_files, index=cache_folder() / "cards.msgpack", elsewhere=self.card_elsewhere
+        )
         for warning in catalog.warnings:
             self._warn(warning)
         return catalog
+
+    def _registries(self) -> list[Place]:
+        """The places of the user's registries: between the user's own cards and those of plugins, earlier ones higher."""
+        try:
+            registries = read_registries()
+        except ZooError as error:
+            self._warn(f"no registry is used: {error}")
+            return []
+        return [
+            Place(f"registry {each.name}", each.folder, 29 - number / 1000, each.name)
+            for number, each in enumerate(registries)
+        ]
+
+    def card_elsewhere(self, scheme: str, address: str) -> tuple[AnyCard, Path]:
+        """The card that a card source reads at an address, such as `hf` and `owner/name`; it is kept in the cache.
+
+        Raises `NotFound` when no plugin reads from there, `CardError` when what is there is no card.
+        """
+        from zoo_core.cards.reading import parse_card
+        from zoo_core.cards.writing import card_digest
+
+        offers = {offer.name: offer for _, offer in self.plugins.items("zoo_card_sources")}
+        able = {name: offer for name, offer in offers.items() if "read" in offer.supports.get("does", [])}
+        if scheme not in able:
+            hint = did_you_mean(scheme, [*able, *(place.registry for place in self._registries())])
+            raise NotFound(
+                f"'{scheme}:{address}' names no card: no registry and no source of cards is called '{scheme}'.{hint}"
+            )
+        content = able[scheme].load()().read(address)
+        card = parse_card(content, f"{scheme}:{address}")
+        path = cache_folder() / "cards" / f"{card_digest(card)}.yaml"
+        try:
+            write_whole(path, content, durable=False)
+        except OSError as error:
+            raise ZooError(f"The card cannot be kept at {path}: {error.strerror or error}.") from error
+        return card, path
 
     def template(self, name: str) -> Template:
         """The conversation template called `name`. Raises `NotFound`."""
