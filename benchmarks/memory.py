@@ -113,7 +113,7 @@ def row_from(folder: Path, shape: Shape) -> Row:
     from zoo_core import ModelCard, RemoteFile
     from zoo_core.cards.index import row_of
     from zoo_core.cards.parts import Context
-    from zoo_core.checkpoints import checkpoint_facts
+    from zoo_core.checkpoints.facts import checkpoint_facts
 
     def read(path: str, start: int, size: int) -> bytes:
         with (folder / path).open("rb") as file:
@@ -209,7 +209,7 @@ def _status(field: str) -> int:
 
 def main() -> None:
     """Print the table."""
-    from zoo_core.fit import needs
+    from zoo_core.fit.needs import needs
     from zoo_core.text import bytes_text
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -93,7 +93,7 @@ def startup(runs: int) -> None:
 def first_token(runs: int) -> None:
     """Print the time to the first token beside plain transformers."""
     from zoo_core import Zoo
-    from zoo_core.store import find_weights
+    from zoo_core.weights.store import find_weights
 
     card, path = Zoo().catalog.model("hatchling")
     folder = str(find_weights(card, path))

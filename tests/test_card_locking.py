@@ -16,7 +16,7 @@ from click.testing import Result
 
 from zoo_core.cards.reading import read_card
 from zoo_core.cards.schema import ModelCard
-from zoo_core.store import verify
+from zoo_core.weights.store import verify
 
 if TYPE_CHECKING:
     from hub_standin import Hub

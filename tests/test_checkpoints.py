@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from zoo_core import configurations
 from zoo_core.cards.parts import Quantization
-from zoo_core.checkpoints import Facts, checkpoint_facts, chosen_files, weight_files
+from zoo_core.checkpoints import configurations
+from zoo_core.checkpoints.facts import Facts, checkpoint_facts, chosen_files, weight_files
+from zoo_core.checkpoints.inspection import FolderView
+from zoo_core.checkpoints.tensors import MAX_HEADER, read_tensors
 from zoo_core.errors import WeightsError
-from zoo_core.inspection import FolderView
-from zoo_core.tensors import MAX_HEADER, read_tensors
 
 WEIGHTS = Path(__file__).parent.parent / "plugins" / "zoo_hatchling" / "weights"
 

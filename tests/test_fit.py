@@ -17,9 +17,9 @@ from memory import ALL, MORE, SHAPES, make, measure
 from zoo_core import Zoo
 from zoo_core.cards.index import Row
 from zoo_core.errors import MissingDependency, UsageProblem, ZooError
-from zoo_core.fit import PREFILL, best, dtypes, eager_families, fits_of, fits_row, lacking, needs
-from zoo_core.fitting import answer, answer_data, conclusion, overview
-from zoo_core.machine import Device, group_room, machine
+from zoo_core.fit.answers import answer, answer_data, conclusion, overview
+from zoo_core.fit.machine import Device, group_room, machine
+from zoo_core.fit.needs import PREFILL, best, dtypes, eager_families, fits_of, fits_row, lacking, needs
 from zoo_core.paths import cards_folder
 
 GB = 1_000_000_000
@@ -355,7 +355,7 @@ def test_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_torch_is_not_imported_where_no_gpu_can_be() -> None:
-    code = "import sys\nfrom zoo_core import machine\nmay = machine._gpu_may_exist()\nmachine.machine()\n"
+    code = "import sys\nfrom zoo_core.fit import machine\nmay = machine._gpu_may_exist()\nmachine.machine()\n"
     code += "print(may, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     may, imported = done.stdout.split()

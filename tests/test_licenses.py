@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from zoo_core.cards.parts import License
-from zoo_core.licenses import _table, allowance, claimed, normal, said, same_license
+from zoo_core.lineage.licenses import _table, allowance, claimed, normal, said, same_license
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from click.testing import Result
 
 from zoo_core.cards.index import row_of
 from zoo_core.cards.schema import AnyCard
-from zoo_core.family import family, tree_lines
-from zoo_core.lineage import license_problems, terms_of, terms_of_rows, with_ancestors
+from zoo_core.lineage.descent import family, tree_lines
+from zoo_core.lineage.terms import license_problems, terms_of, terms_of_rows, with_ancestors
 
 Run = Callable[..., Result]
 

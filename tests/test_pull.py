@@ -17,8 +17,8 @@ from far_model import FILES, SIZE, at, listed, write_card
 from hub_standin import Hub
 
 from zoo_core import Source, card_yaml, read_card
-from zoo_core.pulled import pulled_folder, pulled_ids, record_of
-from zoo_core.store import find_weights
+from zoo_core.weights.pulled import pulled_folder, pulled_ids, record_of
+from zoo_core.weights.store import find_weights
 
 Run = Callable[..., Result]
 HATCHLING = Path(__file__).parent.parent / "plugins" / "zoo_hatchling"
@@ -307,7 +307,7 @@ def test_a_record_of_another_version_is_put_aside(run: Run, folder: Path) -> Non
 def test_records_that_are_written_at_once_are_all_kept() -> None:
     code = """
 import datetime, sys
-from zoo_core.pulled import Pulled, remember
+from zoo_core.weights.pulled import Pulled, remember
 for number in range(10):
     when = datetime.datetime.now(datetime.UTC)
     name = f"m{sys.argv[1]}-{number}"

@@ -16,7 +16,7 @@ from far_model import FILES, at, until, write_card, zoo
 from hub_standin import TOKEN, Hub
 
 from zoo_core import Source, card_yaml, read_card
-from zoo_core.pulled import pulled_ids
+from zoo_core.weights.pulled import pulled_ids
 
 Run = Callable[..., Result]
 HATCHLING = Path(__file__).parent.parent / "plugins" / "zoo_hatchling"

@@ -17,7 +17,7 @@ from click.testing import Result
 from far_model import FILES, at, listed, until, write_card, zoo
 from hub_standin import Hub
 
-from zoo_core.pulled import pulled_ids
+from zoo_core.weights.pulled import pulled_ids
 
 Run = Callable[..., Result]
 SIZE = len(FILES["model.safetensors"])
@@ -123,7 +123,7 @@ def test_what_was_begun_needs_no_room_again(web: str, hub: Hub, run: Run) -> Non
         until(half_is_here, "half of the file")
         process.kill()
     from zoo_core import RemoteFile, Source
-    from zoo_core.pulling import Plan, needed
+    from zoo_core.weights.pulling import Plan, needed
 
     (begun,) = Path(os.environ["ZOO_DATA"], "weights").glob("*/begun")
     file = RemoteFile(path="model.safetensors", size=SIZE)

@@ -26,11 +26,11 @@ from zoo_core import (
     hookimpl,
     write_whole,
 )
-from zoo_core.choosing import wanted_files
 from zoo_core.plugins import Plugins
-from zoo_core.pulled import Pulled, pulled_folder
-from zoo_core.pulling import Plan, plan, pull
-from zoo_core.store import find_weights
+from zoo_core.weights.choosing import wanted_files
+from zoo_core.weights.pulled import Pulled, pulled_folder
+from zoo_core.weights.pulling import Plan, plan, pull
+from zoo_core.weights.store import find_weights
 
 COMMIT = "c" * 40
 FILES = {

@@ -14,8 +14,8 @@ from zoo_core.cards.checking import check_card
 from zoo_core.cards.parts import Base
 from zoo_core.cards.reading import read_card, read_extended
 from zoo_core.cards.schema import AnyCard, ModelCard
-from zoo_core.licenses import allowance
-from zoo_core.lineage import license_problems, terms_of, with_ancestors
+from zoo_core.lineage.licenses import allowance
+from zoo_core.lineage.terms import license_problems, terms_of, with_ancestors
 from zoo_core.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent

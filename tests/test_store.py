@@ -16,8 +16,8 @@ import pytest
 
 from zoo_core.cards.schema import File, ModelCard, Source
 from zoo_core.errors import WeightsError
-from zoo_core.pulled import Pulled, pulled_folder, records, remember
-from zoo_core.store import find_weights, verify
+from zoo_core.weights.pulled import Pulled, pulled_folder, records, remember
+from zoo_core.weights.store import find_weights, verify
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

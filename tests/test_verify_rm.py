@@ -14,7 +14,7 @@ from click.testing import Result
 from far_model import FILES, SIZE, at, listed, write_card
 
 from zoo_core import sha256_of
-from zoo_core.pulled import pulled_ids
+from zoo_core.weights.pulled import pulled_ids
 
 Run = Callable[..., Result]
 

@@ -63,7 +63,7 @@ def unified(changes: list[Change]) -> Iterator[str]:
 def _problems(zoo: Zoo, card: AnyCard) -> list[str]:
     """What stands against publishing: the card's own problems, and a licence that its base does not give."""
     from zoo_core.cards.checking import check_card
-    from zoo_core.lineage import license_problems
+    from zoo_core.lineage.terms import license_problems
 
     problems = check_card(card, zoo.template)
     if isinstance(card, ModelCard):

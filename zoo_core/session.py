@@ -209,7 +209,7 @@ def open_session(
 ) -> Session:
     """Find the card, its weights, family, template and engine, and join them. Raises `ZooError` for whatever is missing."""
     from zoo_core.requirements import require_packages
-    from zoo_core.store import find_weights
+    from zoo_core.weights.store import find_weights
 
     check_sampling({key: value for key, value in (sampling or {}).items() if value is not None})
     card, path = zoo.catalog.model(reference)

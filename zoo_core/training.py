@@ -165,7 +165,7 @@ def _job(
     progress: Callable[[float, str], None],
     conversations: list[Any],
 ) -> tuple[TrainingJob, ModelCard | None]:
-    from zoo_core.store import find_weights
+    from zoo_core.weights.store import find_weights
 
     if not conversations:
         raise ZooError(f"The data builder '{recipe.data.builder}' gave no conversations, so there is nothing to learn.")

@@ -20,9 +20,9 @@ from zoo_core.cards.reading import read_card
 from zoo_core.cards.schema import DatasetCard, ModelCard
 from zoo_core.cards.writing import card_digest
 from zoo_core.catalog import CARD_FILE
+from zoo_core.checkpoints.inspection import is_folder
 from zoo_core.errors import CardError, NotFound, ZooError
-from zoo_core.inspection import is_folder
-from zoo_core.lineage import license_problems
+from zoo_core.lineage.terms import license_problems
 from zoo_core.names import is_path
 from zoo_core.paths import expanded
 

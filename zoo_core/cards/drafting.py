@@ -26,17 +26,17 @@ from zoo_core.cards.parts import (
     Training,
 )
 from zoo_core.cards.schema import ModelCard
-from zoo_core.checkpoints import checkpoint_facts
+from zoo_core.checkpoints.facts import checkpoint_facts
+from zoo_core.checkpoints.inspection import FolderView, HubView, is_folder
 from zoo_core.errors import CardError, TemplateError, UsageProblem, ZooError
-from zoo_core.inspection import FolderView, HubView, is_folder
 from zoo_core.names import is_name
 from zoo_core.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from zoo_core.checkpoints import Facts
-    from zoo_core.inspection import View
+    from zoo_core.checkpoints.facts import Facts
+    from zoo_core.checkpoints.inspection import View
     from zoo_core.zoo import Zoo
 
 #: The short word for a hub in references, and what cards call it.

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from zoo_core.cards.schema import ModelCard
-from zoo_core.checkpoints import Facts, checkpoint_facts, chosen_files
+from zoo_core.checkpoints.facts import Facts, checkpoint_facts, chosen_files
+from zoo_core.checkpoints.inspection import FolderView, HubView
 from zoo_core.errors import CardError, NotFound, Unreachable, WeightsError
 from zoo_core.files import write_whole
-from zoo_core.inspection import FolderView, HubView
-from zoo_core.pulled import pulled_folder
-from zoo_core.store import LOCAL, local_folder
+from zoo_core.weights.pulled import pulled_folder
+from zoo_core.weights.store import LOCAL, local_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zoo_core.cards.parts import Architecture, File, Source
-    from zoo_core.inspection import View
+    from zoo_core.checkpoints.inspection import View
     from zoo_core.zoo import Zoo
 
 

@@ -9,14 +9,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from zoo_core import configurations
 from zoo_core.cards.findings import Finding, Skipped, error, warning
 from zoo_core.cards.schema import ModelCard
-from zoo_core.checkpoints import CONFIG, read_json
+from zoo_core.checkpoints import configurations
+from zoo_core.checkpoints.facts import CONFIG, read_json
+from zoo_core.checkpoints.inspection import FolderView, HubView
 from zoo_core.errors import Unreachable, WeightsError, ZooError
-from zoo_core.inspection import FolderView, HubView
-from zoo_core.pulled import pulled_folder
-from zoo_core.store import LOCAL, local_folder, verify
+from zoo_core.weights.pulled import pulled_folder
+from zoo_core.weights.store import LOCAL, local_folder, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zoo_core.cards.findings import Subject
     from zoo_core.cards.parts import Smoke, Source
-    from zoo_core.inspection import View
+    from zoo_core.checkpoints.inspection import View
     from zoo_core.sources import Repository
 
     Told = Iterator[Finding | Skipped]
@@ -167,7 +167,7 @@ def _hub(subject: Subject, card: ModelCard, source: Source, field: str) -> Told:
 
 
 def _license(card: ModelCard, repository: Repository) -> Told:
-    from zoo_core.licenses import same_license
+    from zoo_core.lineage.licenses import same_license
 
     said = card.license.spdx or card.license.name
     if repository.license and not said:

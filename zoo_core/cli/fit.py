@@ -13,9 +13,9 @@ from zoo_core.text import bytes_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo_core.fit import Fit
-    from zoo_core.fitting import Answer
-    from zoo_core.machine import Device
+    from zoo_core.fit.answers import Answer
+    from zoo_core.fit.machine import Device
+    from zoo_core.fit.needs import Fit
 
 
 @click.command("fit", epilog="Example: zoo fit --context 2048")
@@ -30,8 +30,8 @@ def command(ctx: click.Context, model: str | None, context: int | None, batch: i
 
     Weights, cache and activations are estimated for a conversation that fills its context, in every dtype and variant.
     """
-    from zoo_core.fitting import answer, answer_data, fit_data, overview
-    from zoo_core.machine import machine
+    from zoo_core.fit.answers import answer, answer_data, fit_data, overview
+    from zoo_core.fit.machine import machine
 
     zoo, devices = zoo_of(ctx), machine()
     if model is not None:
@@ -52,7 +52,7 @@ def command(ctx: click.Context, model: str | None, context: int | None, batch: i
 
 
 def _print_answer(found: Answer, devices: Sequence[Device]) -> None:
-    from zoo_core.fitting import conclusion
+    from zoo_core.fit.answers import conclusion
 
     click.echo(f"{found.id}, context {found.context:,}, batch {found.batch:,}\n")
     cells = []

@@ -61,8 +61,8 @@ def command(
 
 def _fitting(zoo: Zoo, rows: list[Row]) -> list[Row]:
     """The rows of models that fit; says how many cannot be told."""
-    from zoo_core.fit import eager_families, fits_row
-    from zoo_core.machine import machine
+    from zoo_core.fit.machine import machine
+    from zoo_core.fit.needs import eager_families, fits_row
 
     devices, eager = machine(), eager_families(zoo)
     fits = {row.id: fits_row(row, devices, eager=row.family in eager) for row in rows}

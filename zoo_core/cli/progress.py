@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from zoo_core.cards.parts import File
-    from zoo_core.receiving import Watcher
     from zoo_core.sources import RemoteFile
+    from zoo_core.weights.receiving import Watcher
 
 
 @contextlib.contextmanager

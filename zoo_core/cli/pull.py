@@ -13,7 +13,7 @@ from zoo_core.cli.progress import watching
 from zoo_core.text import bytes_text
 
 if TYPE_CHECKING:
-    from zoo_core.pulling import Plan
+    from zoo_core.weights.pulling import Plan
 
 
 @click.command("pull", epilog="Example: zoo pull MODEL --dry-run")
@@ -30,8 +30,8 @@ def command(ctx: click.Context, model: str, offline: bool, all_files: bool, dry_
     Every file is verified before it is used. What is here already is not downloaded again, and what was interrupted is
     gone on with. Prints the folder.
     """
-    from zoo_core.pulled import damage
-    from zoo_core.pulling import plan, pull
+    from zoo_core.weights.pulled import damage
+    from zoo_core.weights.pulling import plan, pull
 
     if offline and (all_files or dry_run):
         raise click.UsageError("--offline goes with neither --all-files nor --dry-run, which ask the hub.", ctx)

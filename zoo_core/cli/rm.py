@@ -22,7 +22,7 @@ def command(ctx: click.Context, model: str, yes: bool, dry_run: bool) -> None:
 
     Weights in a folder of yours or in an installed package stay.
     """
-    from zoo_core.removing import removals, remove
+    from zoo_core.weights.removing import removals, remove
 
     zoo = zoo_of(ctx)
     found = removals(zoo, model, lambda warning: click.echo(f"Warning: {warning}", err=True))

@@ -21,14 +21,14 @@ def chosen(catalog: Catalog, patterns: Sequence[str], filters: Mapping[str, Any]
     license_, commercial = filters["license_"] or "", filters["commercial"]
     rows = [row for row in catalog.rows(patterns) if _matches(row, filters)]
     if filters["pulled"]:
-        from zoo_core.pulled import pulled_ids
+        from zoo_core.weights.pulled import pulled_ids
 
         here = pulled_ids()
         rows = [row for row in rows if row.package or row.id in here]
     if not license_ and not commercial:
         return rows
-    from zoo_core.licenses import KINDS, normal
-    from zoo_core.lineage import terms_of_rows
+    from zoo_core.lineage.licenses import KINDS, normal
+    from zoo_core.lineage.terms import terms_of_rows
 
     kind = license_.lower() if license_.lower() in KINDS else ""
     if license_ and not kind:

@@ -28,8 +28,8 @@ def command(ctx: click.Context, model: str, lineage: bool, as_json: bool) -> Non
     """Show all that the card of MODEL says, what it descends from, what it may be used for, and what is wrong with it."""
     from zoo_core.cards.checking import check_card
     from zoo_core.cards.writing import card_data, card_digest
-    from zoo_core.family import ancestor_line
-    from zoo_core.lineage import license_problems, terms_of
+    from zoo_core.lineage.descent import ancestor_line
+    from zoo_core.lineage.terms import license_problems, terms_of
 
     zoo = zoo_of(ctx)
     card, path = zoo.catalog.card(model)
@@ -59,7 +59,7 @@ def command(ctx: click.Context, model: str, lineage: bool, as_json: bool) -> Non
 
 
 def _show_family(zoo: Zoo, card: AnyCard, as_json: bool) -> None:
-    from zoo_core.family import family, tree_lines
+    from zoo_core.lineage.descent import family, tree_lines
 
     members = family(card, zoo.catalog.find, zoo.catalog.rows())
     if as_json:

@@ -26,7 +26,7 @@ def command(ctx: click.Context, model: str, model_path: Path | None, as_json: bo
 
     Exit code 1 when a file is missing or wrong.
     """
-    from zoo_core.store import examine, expected
+    from zoo_core.weights.store import examine, expected
 
     card, path = zoo_of(ctx).catalog.model(model)
     folder, files = expected(card, path, model_path, reference=model)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from zoo_core.cards.index import Row
-    from zoo_core.machine import Device
+    from zoo_core.fit.machine import Device
     from zoo_core.zoo import Zoo
 
 #: Bytes of a number of each dtype that weights are stored in.

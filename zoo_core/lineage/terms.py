@@ -14,14 +14,14 @@ import msgspec
 
 from zoo_core.cards.parts import Base
 from zoo_core.cards.schema import DatasetCard, ModelCard
-from zoo_core.licenses import COMMERCIAL, KINDS, UNKNOWN, Commercial, Kind, allowance, claimed, said
+from zoo_core.lineage.licenses import COMMERCIAL, KINDS, UNKNOWN, Commercial, Kind, allowance, claimed, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from zoo_core.cards.index import Row
     from zoo_core.cards.schema import AnyCard
-    from zoo_core.licenses import Allowance
+    from zoo_core.lineage.licenses import Allowance
 
     Find = Callable[[str], AnyCard | None]
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from zoo_core import configurations
 from zoo_core.cards.parts import Architecture, Memory, Quantization
-from zoo_core.choosing import WANTED, wanted_files
+from zoo_core.checkpoints import configurations
+from zoo_core.checkpoints.tensors import BITS, read_tensors
 from zoo_core.errors import WeightsError
-from zoo_core.tensors import BITS, read_tensors
+from zoo_core.weights.choosing import WANTED, wanted_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from zoo_core.checkpoints.tensors import Read, Tensor
     from zoo_core.sources import RemoteFile
-    from zoo_core.tensors import Read, Tensor
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -16,22 +16,22 @@ import msgspec
 
 from zoo_core.cards.parts import Source
 from zoo_core.cards.writing import card_digest
-from zoo_core.choosing import wanted_files
 from zoo_core.errors import WeightsError, ZooError
 from zoo_core.locks import locked
-from zoo_core.pulled import Pulled, lock_of, record_of, remember
-from zoo_core.receiving import Receiver, require_safe
 from zoo_core.sources import Download, RemoteFile, WeightSource
-from zoo_core.store import LOCAL, local_folder, nowhere, verify_files
 from zoo_core.text import bytes_text
+from zoo_core.weights.choosing import wanted_files
+from zoo_core.weights.pulled import Pulled, lock_of, record_of, remember
+from zoo_core.weights.receiving import Receiver, require_safe
+from zoo_core.weights.store import LOCAL, local_folder, nowhere, verify_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zoo_core.cards.parts import File
     from zoo_core.cards.schema import ModelCard
-    from zoo_core.receiving import Watcher
     from zoo_core.sources import Repository
+    from zoo_core.weights.receiving import Watcher
     from zoo_core.zoo import Zoo
 
 _Result = TypeVar("_Result")

@@ -14,9 +14,9 @@ import msgspec
 from zoo_core.cards.parts import Source
 from zoo_core.errors import NotFound, WeightsError, ZooError
 from zoo_core.locks import locked
-from zoo_core.pulled import Pulled, forget, lock_of, records
 from zoo_core.sources import RemoteFile
-from zoo_core.store import local_folder
+from zoo_core.weights.pulled import Pulled, forget, lock_of, records
+from zoo_core.weights.store import local_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo_core.errors import UsageProblem, ZooError
-from zoo_core.fit import Fit, best, eager_families, fits_of, fits_row, lacking, variants
+from zoo_core.fit.needs import Fit, best, eager_families, fits_of, fits_row, lacking, variants
 from zoo_core.text import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo_core.cards.index import Row
-    from zoo_core.machine import Device
+    from zoo_core.fit.machine import Device
     from zoo_core.zoo import Zoo
 
 #: A context below this is no advice.

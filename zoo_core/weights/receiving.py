@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from zoo_core.cards.parts import File
 from zoo_core.errors import WeightsError
-from zoo_core.store import Verified, sha256_of
+from zoo_core.weights.store import Verified, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

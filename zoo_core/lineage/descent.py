@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo_core.cards.parts import Base
-from zoo_core.lineage import (
+from zoo_core.lineage.terms import (
     Terms,
     base_name,
     bases_of,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from zoo_core.cards.index import Row
     from zoo_core.cards.schema import AnyCard
-    from zoo_core.lineage import Find, Kin
+    from zoo_core.lineage.terms import Find, Kin
 
 
 class Relative(msgspec.Struct, frozen=True):

@@ -106,7 +106,7 @@ def expected(
 
     These are the ones that the card lists and those that were recorded when they were pulled. Raises `WeightsError`.
     """
-    from zoo_core.pulled import record_of
+    from zoo_core.weights.pulled import record_of
 
     record = record_of(card)
     local = [folder for source in card.sources if (folder := local_folder(source, card_path))]
@@ -141,7 +141,7 @@ def local_folder(source: Source, card_path: Path) -> Path | None:
 
 def _candidates(card: ModelCard, card_path: Path) -> Iterator[tuple[Path, Sequence[File]]]:
     """The folders in which a card's weights may be, each with the files to be verified, in the order of preference."""
-    from zoo_core.pulled import record_of
+    from zoo_core.weights.pulled import record_of
 
     for source in card.sources:
         if folder := local_folder(source, card_path):
@@ -153,7 +153,7 @@ def _candidates(card: ModelCard, card_path: Path) -> Iterator[tuple[Path, Sequen
 
 def nowhere(card: ModelCard, reference: str) -> WeightsError:
     """The error that says that a card's weights are not here, and what to do."""
-    from zoo_core.pulled import damage
+    from zoo_core.weights.pulled import damage
 
     local = [source for source in card.sources if source.hub in LOCAL]
     if len(local) < len(card.sources):

@@ -1,0 +1,1 @@
+"""Whether a model fits into memory, told from its card."""

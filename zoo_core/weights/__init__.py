@@ -1,0 +1,1 @@
+"""Weights on this machine: found, pulled, verified, removed."""
