@@ -16,6 +16,7 @@ from zoo_core import hookimpl
 from zoo_core.cards.index import CardIndex
 from zoo_core.catalog import Catalog, Place
 from zoo_core.errors import CardError, NotFound, ZooError
+from zoo_core.paths import cards_folder
 from zoo_core.plugins import Plugins
 from zoo_core.zoo import Zoo
 
@@ -526,3 +527,15 @@ def test_a_command_goes_on_where_no_cache_can_be_written(
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file" / "below"))
     result = run("list")
     assert (result.exit_code, result.stdout, result.stderr) == (0, expected, "")
+
+
+@pytest.mark.parametrize(("broken", "told", "last"), [(10, 10, "m-9.yaml"), (13, 11, "3 cards more have problems")])
+def test_many_problems_are_counted_not_listed(zoo_folders: Path, broken: int, told: int, last: str) -> None:
+    for number in range(broken):
+        path = cards_folder() / f"m-{number}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("schema: zoo.card/v1\nid: x\n")
+    warnings: list[str] = []
+    assert Zoo(plugins=Plugins([]), warn=warnings.append).catalog.rows() == []
+    assert len(warnings) == told
+    assert last in warnings[-1]

@@ -7,6 +7,10 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -29,7 +33,28 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file as 64 hexadecimal digits, read in pieces so that memory stays constant."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file as 64 hexadecimal digits, read in pieces so that memory stays constant.
+
+    `progress` is told the bytes that have been read.
+    """
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(_Watched(file, progress) if progress else file, "sha256").hexdigest()
+
+
+class _Watched:
+    """A file that tells how much of it has been read. (What `hashlib.file_digest` asks of a file, and no more.)"""
+
+    def __init__(self, file: Any, progress: Callable[[int], None]) -> None:
+        self._file = file
+        self._progress = progress
+        self._done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        count: int = self._file.readinto(buffer)
+        self._done += count
+        self._progress(self._done)
+        return count

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from zoo_core.conversation import Template
     from zoo_core.offers import Offer
 
+#: Problems of cards that are told one by one; a folder of thousands may be broken in the same way thousands of times.
+MOST_WARNINGS = 10
+
 
 class Zoo:
     """Plugins, loaded on first use, and the catalog of their cards."""
@@ -59,8 +62,10 @@ class Zoo:
         catalog = Catalog(
             places, files=self.card_files, index=cache_folder() / "cards.msgpack", elsewhere=self.card_elsewhere
         )
-        for warning in catalog.warnings:
+        for warning in catalog.warnings[:MOST_WARNINGS]:
             self._warn(warning)
+        if (more := len(catalog.warnings) - MOST_WARNINGS) > 0:
+            self._warn(f"{more:,} cards more have problems; see all of them with: zoo card check --offline")
         return catalog
 
     def _registries(self) -> list[Place]:

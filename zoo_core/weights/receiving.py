@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from zoo_core.cards.parts import File
 from zoo_core.errors import WeightsError
-from zoo_core.weights.store import Verified, sha256_of
+from zoo_core.files import sha256_of
+from zoo_core.weights.store import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

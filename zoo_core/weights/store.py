@@ -8,16 +8,15 @@ no network: `pulling` fetches weights, `pulled` remembers where they are.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from zoo_core.errors import WeightsError
-from zoo_core.files import write_whole
+from zoo_core.files import sha256_of, write_whole
 from zoo_core.paths import cache_folder, expanded
 
 if TYPE_CHECKING:
@@ -259,27 +258,3 @@ class Verified:
 def _key(path: Path) -> str:
     status = path.stat()
     return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-
-
-def sha256_of(path: Path, progress: Callable[[int], None]) -> str:
-    """The SHA-256 of a file, computed in pieces; `progress` is told the bytes that have been read."""
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(_Watched(file, progress), "sha256").hexdigest()
-
-
-class _Watched:
-    """A file that tells how much of it has been read. (What `hashlib.file_digest` asks of a file, and no more.)"""
-
-    def __init__(self, file: Any, progress: Callable[[int], None]) -> None:
-        self._file = file
-        self._progress = progress
-        self._done = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:
-        count: int = self._file.readinto(buffer)
-        self._done += count
-        self._progress(self._done)
-        return count
