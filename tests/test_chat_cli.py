@@ -147,7 +147,6 @@ def test_rich_shows_the_whole_answer(run: Run) -> None:
         ),
         (["hello"], "No model is called 'hello'."),
         (["hello"], "or say it to the default model: zoo chat -m hatchling hello"),
-        (["hf:a/b"], "'hf:a/b' names a model on a hub, and no installed plugin brings cards from there; or say it"),
         (
             ["./nothing"],
             "There is no card at nothing; or say it to the default model: zoo chat -m hatchling ./nothing\n",

@@ -436,7 +436,7 @@ def test_explain_for_people(cards: Path, run: Run) -> None:
     assert result.stdout.startswith(
         f"prompt\n{SYSTEM}Human: <s>Hi</s>Assistant: <s>\n\ntoken ids\nnot known: The weights of"
     )
-    assert "Download a/bird (huggingface) to a folder" in result.stdout
+    assert "zoo pull bird" in result.stdout
     lines = dict(re.split("  +", line, maxsplit=1) for line in result.stdout.splitlines()[-5:])
     assert lines["model"].startswith("bird (card ")
     del lines["model"]

@@ -226,3 +226,8 @@ def test_reading_works_from_the_cache_and_says_when_it_cannot(
     assert HubCards().read(f"me/mine@{commit}") == CARD.encode()
     with pytest.raises(Unreachable, match="not on this machine, and the hub is out of reach"):
         HubCards().read("me/other")
+
+
+def test_a_lone_reference_to_a_hub_is_a_model_and_no_prompt(run: Callable[..., Result], hub: Hub) -> None:
+    result = run("chat", "hf:me/none")
+    assert (result.exit_code, "The hub has no repository me/none" in result.stderr) == (1, True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ from zoo_core.cards.schema import SCHEMA, BenchmarkCard, DatasetCard
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from zoo_core.cards.schema import AnyCard
+    from zoo_core.cards.schema import AnyCard, ModelCard
 
 #: Changes whenever `Row` or the schema does, so that old caches are not read.
 FORMAT = f"{SCHEMA}/rows-4"
@@ -70,7 +70,7 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     #: The ids of the cards that it was made from; an empty text for each that has no card.
     bases: list[str] = []
     #: Whether the memory is an estimate from the architecture.
-    estimated: bool = False
+    estimated: bool | None = None
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -159,10 +159,9 @@ def read_row(path: Path) -> tuple[Row, list[Path]]:
 
 def row_of(card: AnyCard, path: Path) -> Row:
     """What a listing shows of a card."""
-    from zoo_core.cards.estimating import memory_of
     from zoo_core.cards.writing import card_digest
 
-    common = {
+    common: dict[str, Any] = {
         "path": str(path),
         "id": card.id,
         "version": card.version,
@@ -180,14 +179,21 @@ def row_of(card: AnyCard, path: Path) -> Row:
         "weights_license": card.license.weights,
     }
     if isinstance(card, DatasetCard):
-        return Row(**common, kind="dataset", size=card.size, bases=card.made_from)  # type: ignore[arg-type]
+        return Row(**common, kind="dataset", size=card.size, bases=card.made_from)
     if isinstance(card, BenchmarkCard):
         size = f"{card.questions:,} questions" if card.questions else ""
-        return Row(**common, kind="benchmark", size=size)  # type: ignore[arg-type]
+        return Row(**common, kind="benchmark", size=size)
+    return _model_row(card, common)
+
+
+def _model_row(card: ModelCard, common: dict[str, Any]) -> Row:
+    """The row of a model, with what all cards have in common."""
+    from zoo_core.cards.estimating import memory_of
+
     base = card.lineage.base if card.lineage else None
     memory, estimated = memory_of(card)
     return Row(
-        **common,  # type: ignore[arg-type]
+        **common,
         family=card.family,
         backbone=card.architecture.backbone or (base.name if base else ""),
         size=card.architecture.size,
@@ -202,7 +208,7 @@ def row_of(card: AnyCard, path: Path) -> Row:
         weights_bytes=memory.weights_bytes,
         kv_bytes_per_token=memory.kv_bytes_per_token,
         dtype=memory.dtype,
-        estimated=estimated,
+        estimated=estimated or None,
         layers=card.architecture.layers,
         hidden_size=card.architecture.hidden_size,
         intermediate_size=card.architecture.intermediate_size,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core import __version__
+from zoo_core.cli.lazy import LazyGroup
 from zoo_core.errors import NotFound, ZooError
 from zoo_core.text import printable
 
@@ -43,36 +44,18 @@ class _Shown(click.ClickException):
         self.exit_code = error.exit_code  # type: ignore[misc]
 
 
-class ZooGroup(click.Group):
-    """A group whose commands are found by name and imported on use."""
+class ZooGroup(LazyGroup):
+    """The zoo's own commands, and those that plugins bring."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *zoo_of(ctx).plugins.names("zoo_commands")]
+        return [*super().list_commands(ctx), *zoo_of(ctx).plugins.names("zoo_commands")]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name in COMMANDS:
-            from importlib import import_module
+        return super().get_command(ctx, name) or _plugin_command(ctx, name)
 
-            command: click.Command = import_module(f"zoo_core.cli.{name}").command
-            return command
-        return _plugin_command(ctx, name)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [*COMMANDS.items()]
-        rows += [(offer.name, offer.summary) for _, offer in zoo_of(ctx).plugins.items("zoo_commands")]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from zoo_core.names import did_you_mean
-
-            hint = did_you_mean(args[0], self.list_commands(ctx))
-            raise click.UsageError(f"There is no command '{args[0]}'.{hint}", ctx) from error
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
+        offers = zoo_of(ctx).plugins.items("zoo_commands")
+        return [*super().summaries(ctx), *((offer.name, offer.summary) for _, offer in offers)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -133,7 +116,12 @@ card_option = click.option(
 )
 
 
-@click.group(cls=ZooGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=ZooGroup,
+    names=COMMANDS,
+    package=__name__,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, package_name="llm-zoo", message="%(version)s")
 @card_option
 @click.pass_context

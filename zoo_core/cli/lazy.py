@@ -31,7 +31,11 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([*self._names.items()])
+            formatter.write_dl(self.summaries(ctx))
+
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """The commands and what they do."""
+        return [*self._names.items()]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -41,5 +45,6 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             from zoo_core.names import did_you_mean
 
-            hint = did_you_mean(args[0], self._names)
-            raise click.UsageError(f"There is no command '{ctx.info_name} {args[0]}'.{hint}", ctx) from error
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            inside = f"{ctx.info_name} " if ctx.parent else ""
+            raise click.UsageError(f"There is no command '{inside}{args[0]}'.{hint}", ctx) from error

@@ -175,7 +175,7 @@ def fits_of(
             batch=batch,
             needs=need[dtype],
             device=device,
-            estimated=row.estimated,
+            estimated=bool(row.estimated),
         )
         for dtype, device in itertools.product(need, devices)
     ]
