@@ -58,7 +58,9 @@ def at(url: str) -> dict[str, str]:
 @contextlib.contextmanager
 def zoo(*words: str, before: str = "") -> Iterator[subprocess.Popen[str]]:
     """`zoo` in a process of its own, which does not outlive a test that fails; `before` is Python that runs first."""
-    code = f"{before}\nfrom zoo_core.cli import main\nmain()"
+    # A job in the background is born deaf to Ctrl-C, and so would be what it starts.
+    listen = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}\n{before}\nfrom zoo_core.cli import main\nmain()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=pipe, stderr=pipe, text=True) as process:
         try:

@@ -353,6 +353,8 @@ def test_a_hub_that_falls_silent_is_unreachable(hub: Hub, commit: str, monkeypat
 
 #: Downloads the repository and prints its folder, in a process of its own.
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background would ignore
 import sys
 sys.path[:0] = ["tests"]
 from test_hub import at, download
