@@ -19,7 +19,7 @@ from click.testing import Result
 
 from zoo_core import __version__
 from zoo_core.cli import COMMANDS, cli
-from zoo_core.cli.output import print_table, width
+from zoo_core.cli.table import print_table, width
 
 Run = Callable[..., Result]
 
@@ -246,19 +246,47 @@ def test_a_table_lines_up_in_every_script(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == "A     B\n龙凤  x\nabc   y\n      z\n"
 
 
-def test_a_table_is_cut_to_the_terminal_and_to_nothing_else(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [["a" * 30, "b" * 10], ["龙" * 20, "c"]]
-    print_table(["A", "B"], rows)
-    assert "a" * 30 in capsys.readouterr().out
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the captured stdout be a terminal of 30 columns."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "30")
-    print_table(["A", "B"], rows)
+
+
+ROWS = [["a" * 12, "b" * 30, "c"], ["龙凤", "龙" * 20, "d"]]
+
+
+def test_nothing_is_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A", "B", "C"], ROWS, spare=["B"])
+    assert "b" * 30 in capsys.readouterr().out
+
+
+def test_a_table_is_cut_to_the_terminal_but_for_its_first_column(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(monkeypatch)
+    print_table(["A", "B", "C"], ROWS)
     lines = click.unstyle(capsys.readouterr().out).splitlines()
     assert all(width(line) <= 30 for line in lines)
-    assert lines[1] == "a" * 17 + "…  " + "b" * 10
-    assert lines[2] == "龙" * 8 + "…   c"
+    assert lines[1] == "a" * 12 + "  " + "b" * 12 + "…  c"
+    assert lines[2] == "龙凤" + " " * 10 + "龙" * 6 + "…  d"
+
+
+def test_the_first_column_is_cut_where_nothing_else_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(monkeypatch)
+    print_table(["A", "B"], [["a" * 40, "b" * 40]])
+    assert click.unstyle(capsys.readouterr().out).splitlines()[1] == "a" * 21 + "…  " + "b" * 5 + "…"
+
+
+def test_a_narrow_terminal_does_without_some_columns_and_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(monkeypatch)
+    print_table(["A", "B", "C"], ROWS, spare=["not there", "B", "C"])
+    captured = capsys.readouterr()
+    assert click.unstyle(captured.out) == "A             C\naaaaaaaaaaaa  c\n龙凤          d\n"
+    assert captured.err == "(Left out, as the terminal is narrow: B.)\n"
 
 
 # -- zoo search ----------------------------------------------------------------------------------------------------------

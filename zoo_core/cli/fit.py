@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.output import ModelName, json_option, print_json, print_table
+from zoo_core.cli.output import ModelName, json_option, print_json
+from zoo_core.cli.table import print_table
 from zoo_core.text import bytes_text
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from zoo_core.fit.answers import Answer
     from zoo_core.fit.machine import Device
     from zoo_core.fit.needs import Fit
+
+#: What a narrow terminal does without.
+_SPARE = ("ACTIVATIONS", "CACHE", "WEIGHTS", "CONTEXT", "DEVICE")
 
 
 @click.command("fit", epilog="Example: zoo fit --context 2048")
@@ -43,7 +47,9 @@ def command(ctx: click.Context, model: str | None, context: int | None, batch: i
         print_json("fits", [fit_data(fit) for fit in fits])
         return
     cells = [[fit.id, fit.dtype, f"{fit.context:,}", *_sizes(fit), fit.device.device, _verdict(fit)] for fit in fits]
-    print_table(["NAME", "DTYPE", "CONTEXT", "WEIGHTS", "CACHE", "ACTIVATIONS", "NEEDS", "DEVICE", ""], cells)
+    print_table(
+        ["NAME", "DTYPE", "CONTEXT", "WEIGHTS", "CACHE", "ACTIVATIONS", "NEEDS", "DEVICE", ""], cells, spare=_SPARE
+    )
     _tell_estimates(fits)
     if unknown:
         click.echo(
@@ -60,7 +66,7 @@ def _print_answer(found: Answer, devices: Sequence[Device]) -> None:
         on = found.fits[first : first + len(devices)]  # one model in one dtype, on every device
         cells.append([on[0].id, on[0].dtype, *_sizes(on[0]), *map(_verdict, on)])
     columns = [f"{each.device.upper()} ({bytes_text(each.free_bytes)} FREE)" for each in devices]
-    print_table(["NAME", "DTYPE", "WEIGHTS", "CACHE", "ACTIVATIONS", "NEEDS", *columns], cells)
+    print_table(["NAME", "DTYPE", "WEIGHTS", "CACHE", "ACTIVATIONS", "NEEDS", *columns], cells, spare=_SPARE)
     program = bytes_text(found.least.needs.program)
     click.echo(f"\n{conclusion(found)} (What it needs holds {program} for Python and PyTorch themselves.)")
     _tell_estimates(found.fits)

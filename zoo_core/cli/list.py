@@ -8,12 +8,16 @@ import click
 
 from zoo_core.cards.schema import KINDS
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.output import ModelName, json_option, print_json, print_table
+from zoo_core.cli.output import ModelName, json_option, print_json
 from zoo_core.cli.rows import SORT_KEYS, chosen, rows_as_data, sort_key, table
+from zoo_core.cli.table import print_table
 
 if TYPE_CHECKING:
     from zoo_core.cards.index import Row
     from zoo_core.zoo import Zoo
+
+#: What a narrow terminal does without, the first of them first.
+SPARE = ("STATUS", "RELEASED", "FAMILY", "LANGUAGES", "BACKBONE", "LICENSE")
 
 
 @click.command("list", epilog="Example: zoo list '*-7b' --language zh --license permissive --sort released")
@@ -56,7 +60,7 @@ def command(
         click.echo(_nothing(filters["kind"]), err=True)
         return
     head, *body = table(rows, wide)
-    print_table(head, body)
+    print_table(head, body, spare=SPARE)
 
 
 def _fitting(zoo: Zoo, rows: list[Row]) -> list[Row]:

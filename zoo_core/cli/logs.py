@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.output import json_option, print_json, print_table
+from zoo_core.cli.output import json_option, print_json
+from zoo_core.cli.table import print_table
 from zoo_core.text import printable
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import click
 import msgspec
 
 from zoo_core.cli import zoo_of
-from zoo_core.cli.output import json_option, print_json, print_table
+from zoo_core.cli.output import json_option, print_json
+from zoo_core.cli.table import print_table
 
 
 @click.group("plugins")

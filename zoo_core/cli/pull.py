@@ -8,8 +8,9 @@ import click
 import msgspec
 
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.output import ModelName, json_option, print_json, print_table
+from zoo_core.cli.output import ModelName, json_option, print_json
 from zoo_core.cli.progress import watching
+from zoo_core.cli.table import print_table
 from zoo_core.text import bytes_text
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from zoo_core.cli import card_option, zoo_of
-from zoo_core.cli.output import json_option, print_json, print_table
+from zoo_core.cli.output import json_option, print_json
 from zoo_core.cli.rows import rows_as_data, table
+from zoo_core.cli.table import print_table
 
 
 @click.command("search", epilog="Example: zoo search chinese medical")
@@ -17,6 +18,8 @@ from zoo_core.cli.rows import rows_as_data, table
 def command(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     """Search names, summaries, families, backbones, licences and languages for WORDS; all must occur."""
     wanted = [word.lower() for words_ in words for word in words_.split()]
+    if not wanted:
+        raise click.UsageError("Name a word to search for; zoo list --kind all lists all cards.", ctx)
     found = []
     for row in zoo_of(ctx).catalog.rows():
         text = " ".join(

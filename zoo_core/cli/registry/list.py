@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_core.cli.output import json_option, print_json, print_table
+from zoo_core.cli.output import json_option, print_json
+from zoo_core.cli.table import print_table
 
 if TYPE_CHECKING:
     from zoo_core.registries.settings import Registry
