@@ -121,7 +121,7 @@ def test_an_alias_that_two_cards_of_one_rank_claim_is_nobodys(places: dict[str, 
     for name in ("a", "b"):
         write(places["mine"].folder / f"{name}.yaml", aliases=["same"])
     catalog = Catalog(places.values())
-    assert catalog.warnings == ["the alias 'same' is claimed by 'a' (mine) and 'b' (mine)"]
+    assert catalog.warnings == ["the alias 'same' is claimed by 'a' (mine) and 'b' (mine); use one of these ids"]
     with pytest.raises(NotFound, match=r"^The alias 'same' is claimed by 'a' and 'b'; use one of these ids"):
         catalog.card("same")
 
@@ -131,15 +131,31 @@ def test_an_alias_goes_to_the_place_that_counts_most(places: dict[str, Place]) -
     write(places["mine"].folder / "b.yaml", aliases=["same"])
     catalog = Catalog(places.values())
     assert catalog.card("same")[0].id == "b"
-    assert catalog.warnings == ["the alias 'same' is claimed by 'b' (mine) and 'a' (ours)"]
+    assert catalog.warnings == ["the alias 'same' is claimed by 'b' (mine) and 'a' (ours); 'b' is used"]
 
 
-def test_an_id_is_stronger_than_an_alias(places: dict[str, Place]) -> None:
+@pytest.mark.parametrize(
+    ("place", "winner", "owner"), [("mine", "b", "mine"), ("ours", "a", "ours")], ids=["higher", "same"]
+)
+def test_an_id_is_stronger_than_an_alias_of_its_own_rank(
+    places: dict[str, Place], place: str, winner: str, owner: str
+) -> None:
     write(places["ours"].folder / "a.yaml")
-    write(places["mine"].folder / "b.yaml", aliases=["a"])
+    write(places[place].folder / "b.yaml", aliases=["a"])
     catalog = Catalog(places.values())
-    assert catalog.card("a")[0].id == "a"
-    assert catalog.warnings == ["the alias 'a' of 'b' is the id of another card, which keeps it"]
+    assert catalog.card("a")[0].id == winner
+    told = f"the alias 'a' is the id of 'a' (ours) and claimed by 'b' ({owner}); '{winner}' is used"
+    assert catalog.warnings == [told]
+
+
+def test_a_conflict_is_told_when_its_name_is_used_however_many_there_are(places: dict[str, Place]) -> None:
+    for number in range(30):
+        for place in ("mine", "ours"):
+            write(places[place].folder / f"m{number:02d}.yaml", summary=place)
+    told: list[str] = []
+    catalog = Catalog(places.values(), warn=told.append)
+    assert catalog.card("m25")[0].summary == "mine"
+    assert [each.startswith("two cards are called 'm25': ") for each in told] == [True]
 
 
 def test_aliases_that_say_nothing_new_do_no_harm(places: dict[str, Place]) -> None:

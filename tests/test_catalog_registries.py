@@ -87,7 +87,7 @@ def test_an_alias_of_two_registries_goes_to_the_first_and_is_reported(run: Run, 
     registry(run, tmp_path, "second", b={"aliases": ["same"]})
     warnings: list[str] = []
     catalog = zoo_with(warnings, tmp_path / "none").catalog
-    assert warnings == ["the alias 'same' is claimed by 'a' (registry first) and 'b' (registry second)"]
+    assert warnings == ["the alias 'same' is claimed by 'a' (registry first) and 'b' (registry second); 'a' is used"]
     assert [catalog.card(name)[0].id for name in ("same", "first:same", "second:same")] == ["a", "a", "b"]
 
 

@@ -246,6 +246,11 @@ def test_a_table_lines_up_in_every_script(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == "A     B\n龙凤  x\nabc   y\n      z\n"
 
 
+def test_a_cell_cannot_make_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A", "B"], [["MIT\nfaked  row", "x\ty"]])
+    assert capsys.readouterr().out == "A              B\nMIT faked row  x y\n"
+
+
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the captured stdout be a terminal of 30 columns."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

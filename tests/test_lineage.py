@@ -106,6 +106,11 @@ RAIL = "bigscience-bloom-rail-1.0"
             id="a dataset",
         ),
         pytest.param([card("a", "MIT", kind="benchmark")], ("permissive", "yes", "MIT", "a"), id="a benchmark"),
+        pytest.param(
+            [card("a", {"spdx": "CC-BY-NC-4.0", "weights": "MIT"})],
+            ("non-commercial", "no", "CC-BY-NC-4.0", "a"),
+            id="weights do not loosen",
+        ),
         pytest.param([card("a", "MIT", "a")], ("unknown", "unknown", "", "a"), id="its own base"),
         pytest.param(
             [card("a", "MIT", "b"), card("b", "MIT", "c"), card("c", "MIT", "b")],
@@ -113,7 +118,7 @@ RAIL = "bigscience-bloom-rail-1.0"
             id="below a circle",
         ),
         pytest.param(
-            [card("b", "llama", "a"), card("a", "MIT", "b")], ("unknown", "unknown", "", "b"), id="in a circle"
+            [card("b", "llama", "a"), card("a", "MIT", "b")], ("non-commercial", "no", "llama", "b"), id="in a circle"
         ),
     ],
 )
@@ -257,6 +262,14 @@ def over(claim: str, kind: str, name: str, license_: str, limit: str) -> str:
         ),
         pytest.param(
             card("a", "MIT", "a"), ["the lineage leads round in a circle: a is made from a"], id="its own base"
+        ),
+        pytest.param(
+            card("a", {"spdx": "CC-BY-NC-4.0", "weights": "MIT"}),
+            [
+                "license.weights is MIT (permissive), which allows more than the publisher's CC-BY-NC-4.0 (non-commercial); "
+                "the stricter counts, so leave license.weights out"
+            ],
+            id="looser weights",
         ),
         pytest.param(
             card("a", {"acceptance": True}),

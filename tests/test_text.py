@@ -15,6 +15,8 @@ TEXTS = {
     "clipboard": ("\x1b]52;c;aGk=\x07", "]52;c;aGk="),
     "one-byte control sequence": ("a\x9b2Jb", "a2Jb"),
     "backspace and carriage return": ("ab\b\rc", "abc"),
+    "turned writing": ("a\u202eb\u2066c\u2069", "abc"),
+    "unseen line": ("a\u2028b\u2029c", "abc"),
     "lines and tabs stay": ("a\n\tb", "a\n\tb"),
     "every script stays": ("你好 مرحبا Привет 안녕 🦜", "你好 مرحبا Привет 안녕 🦜"),
 }

@@ -57,12 +57,17 @@ class Catalog:
         files: Sequence[Path] = (),
         index: Path | None = None,
         elsewhere: Callable[[str, str], tuple[AnyCard, Path]] | None = None,
+        warn: Callable[[str], None] = lambda warning: None,
     ) -> None:
         """Read the rows of all cards below `places` and in `files`; `index` is the cache file.
 
-        `elsewhere` brings the card that a reference such as `hf:owner/name` names, from its two parts.
+        `elsewhere` brings the card that a reference such as `hf:owner/name` names, from its two parts. `warn` is told of
+        a name that several places claim when that name is used.
         """
         self.warnings: list[str] = []
+        #: What is wrong with a name, for those that several cards claim.
+        self.conflicts: dict[str, list[str]] = {}
+        self._warn = warn
         #: The files of cards that cannot be read.
         self.broken: list[Path] = []
         self._entries: dict[str, Entry] = {}
@@ -129,6 +134,8 @@ class Catalog:
             return self._elsewhere(first, rest)
         name, _, version = (rest if colon else reference).partition("@")
         entry = self._find_in(first, name) if colon else self._find(name)
+        for sentence in self.conflicts.get(name, ()) if not colon else ():
+            self._warn(sentence)
         path = Path(entry.row.path)
         card = read_registry_card(entry.registry, path) if entry.registry else read_card(path)
         if version and card.version != version:
@@ -146,11 +153,18 @@ class Catalog:
         """The model to use when none is named: `ZOO_MODEL`, else the first whose weights are installed with its card."""
         if name := os.environ.get(DEFAULT_MODEL):
             return name
-        shipped = [each for each in self._entries.values() if each.row.package and each.row.kind == "model"]
-        shipped = [each for each in shipped if not each.registry]  # which installs nothing, whatever its cards say
+        shipped = [each for each in self._shipped() if each.row.kind == "model"]
         if not shipped:
             raise NotFound(f"No model is installed with its weights; name one, or set {DEFAULT_MODEL}.")
         return min(shipped, key=lambda each: (each.rank, each.row.status != "stable", each.row.id)).row.id
+
+    def shipped(self) -> set[str]:
+        """The ids of the cards whose files are installed with them."""
+        return {entry.row.id for entry in self._shipped()}
+
+    def _shipped(self) -> list[Entry]:
+        # A registry installs nothing, whatever its cards say.
+        return [entry for entry in self._entries.values() if entry.row.package and not entry.registry]
 
     def _named_file(self, path: Path) -> Row:
         from zoo_core.cards.reading import read_card
@@ -179,9 +193,15 @@ class Catalog:
             return
         first = self._entries.setdefault(row.id, entry)
         if first is not entry and not (row.digest and row.digest == first.row.digest):
-            self.warnings.append(
-                f"two cards are called '{row.id}': {first.row.path} ({first.owner}) is used, {row.path} ({entry.owner}) is not"
+            self._conflict(
+                row.id,
+                f"two cards are called '{row.id}': {first.row.path} ({first.owner}) is used, "
+                f"{row.path} ({entry.owner}) is not",
             )
+
+    def _conflict(self, name: str, sentence: str) -> None:
+        self.warnings.append(sentence)
+        self.conflicts.setdefault(name, []).append(sentence)
 
     def _add_aliases(self) -> None:
         self._names = {name: [entry] for name, entry in self._entries.items()}
@@ -189,15 +209,13 @@ class Catalog:
             for alias in dict.fromkeys(entry.row.aliases):
                 if alias == entry.row.id:
                     continue
-                if alias in self._entries:
-                    message = f"the alias '{alias}' of '{entry.row.id}' is the id of another card, which keeps it"
-                    self.warnings.append(message)
-                    continue
                 others = self._names.setdefault(alias, [])
                 if others:
-                    rivals = f"'{others[0].row.id}' ({others[0].owner}) and '{entry.row.id}' ({entry.owner})"
-                    self.warnings.append(f"the alias '{alias}' is claimed by {rivals}")
-                others.append(entry)
+                    self._conflict(alias, _rivalry(alias, others[0], entry))
+                if (
+                    alias not in self._entries or entry.rank > others[0].rank
+                ):  # an id counts more than an alias beside it
+                    others.append(entry)
 
     def _find(self, name: str) -> Entry:
         entries = self._names.get(name, [])
@@ -220,6 +238,16 @@ class Catalog:
             message = f"The registry '{registry}' has no card called '{name}'.{did_you_mean(name, names)}"
             raise NotFound(f"{message} If it is new there: zoo registry update {registry}")
         return _only(name, winners)
+
+
+def _rivalry(alias: str, first: Entry, second: Entry) -> str:
+    """What to say of an alias that another card claims, or has as its id."""
+    has = "is the id of" if first.row.id == alias else "is claimed by"
+    rivals = f"'{first.row.id}' ({first.owner}) and {'claimed by ' * (first.row.id == alias)}'{second.row.id}' ({second.owner})"
+    if first.rank == second.rank and first.row.id != alias:
+        return f"the alias '{alias}' {has} {rivals}; use one of these ids"
+    used = second if second.rank > first.rank else first
+    return f"the alias '{alias}' {has} {rivals}; '{used.row.id}' is used"
 
 
 def _answers(entry: Entry, name: str) -> bool:

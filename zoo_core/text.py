@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-#: Control characters but for tab and line feed: a terminal would obey them, moving its cursor or its clipboard.
-_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+#: Control characters but for tab and line feed: a terminal would obey them, moving its cursor or its clipboard. And what
+#: turns the direction of writing or begins a line unseen, so that a text looks like another one.
+_HIDDEN = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = {code: None for code in _HIDDEN if chr(code) not in "\t\n"}
 
 
 def printable(text: str) -> str:

@@ -42,7 +42,8 @@ class Zoo:
         """
         self._given = plugins
         self._taken = taken
-        self._warn = warn
+        self._listener = warn
+        self._told: set[str] = set()
         self.card_files = list(card_files)
 
     @cached_property
@@ -60,13 +61,23 @@ class Zoo:
         for plugin, folder in self.plugins.items("zoo_card_folders"):
             places.append(Place(f"plugin {plugin.name}", folder, 10 if plugin.built_in else 20))
         catalog = Catalog(
-            places, files=self.card_files, index=cache_folder() / "cards.msgpack", elsewhere=self.card_elsewhere
+            places,
+            files=self.card_files,
+            index=cache_folder() / "cards.msgpack",
+            elsewhere=self.card_elsewhere,
+            warn=self._warn,
         )
         for warning in catalog.warnings[:MOST_WARNINGS]:
             self._warn(warning)
         if (more := len(catalog.warnings) - MOST_WARNINGS) > 0:
             self._warn(f"{more:,} cards more have problems; see all of them with: zoo card check --offline")
         return catalog
+
+    def _warn(self, warning: str) -> None:
+        """Tell a warning, once."""
+        if warning not in self._told:
+            self._told.add(warning)
+            self._listener(warning)
 
     def _registries(self) -> list[Place]:
         """The places of the user's registries: between the user's own cards and those of plugins, earlier ones higher."""

@@ -23,8 +23,8 @@ def chosen(catalog: Catalog, patterns: Sequence[str], filters: Mapping[str, Any]
     if filters["pulled"]:
         from zoo_core.weights.pulled import pulled_ids
 
-        here = pulled_ids()
-        rows = [row for row in rows if row.package or row.id in here]
+        here = pulled_ids() | catalog.shipped()
+        rows = [row for row in rows if row.id in here]
     if not license_ and not commercial:
         return rows
     from zoo_core.lineage.licenses import KINDS, normal

@@ -44,7 +44,7 @@ def command(ctx: click.Context, model: str, lineage: bool, as_json: bool) -> Non
         print_json("show", facts | {"lineage": line, "terms": terms, "problems": problems})
         return
     click.secho(card.id, bold=True, nl=False)
-    click.echo(f"  {printable(card.summary)}\n")
+    click.echo(f"  {' '.join(printable(card.summary).split())}\n")
     data = {key: value for key, value in card_data(card).items() if key not in {"schema", "kind", "id", "summary"}}
     for text in field_lines(data):
         click.echo(text)

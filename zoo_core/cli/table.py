@@ -23,7 +23,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], spare: Seque
     """
     if not rows:
         return
-    rows = [[cell if cell.isprintable() else printable(cell) for cell in row] for row in rows]
+    rows = [[cell if cell.isprintable() else " ".join(printable(cell).split()) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(head, *rows, strict=True)]
     if sys.stdout.isatty():
         room = shutil.get_terminal_size().columns

@@ -68,9 +68,13 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hub: bool = True
 
 
+@cache
 def allowance(license_: str) -> Allowance:
-    """What a licence allows, by its identifier. Of `A OR B` the better counts, of `A AND B` the worse; brackets: unknown."""
-    if "(" in license_:
+    """What a licence allows, by its identifier. Of `A OR B` the better counts, of `A AND B` the worse.
+
+    Brackets and parts that say nothing are not understood, and so unknown.
+    """
+    if "(" in license_ or not all(part.strip() for part in re.split(r" OR | AND ", f" {license_} ")):
         return UNKNOWN
     if " OR " in license_:
         return min((allowance(each) for each in license_.split(" OR ")), key=lambda each: each.rank)
@@ -81,8 +85,15 @@ def allowance(license_: str) -> Allowance:
 
 
 def claimed(license_: License) -> str:
-    """The licence that a card says the weights are under."""
-    return license_.weights or license_.spdx or license_.name
+    """The licence that binds by a card's own words: that of the weights, or that of the publisher where it is stricter."""
+    return stricter(license_.weights, license_.spdx or license_.name)
+
+
+def stricter(weights: str, publisher: str) -> str:
+    """Of the two licences that a card names the one that allows less; that of the weights where both allow the same."""
+    if not weights or not publisher:
+        return weights or publisher
+    return publisher if allowance(publisher).rank > allowance(weights).rank else weights
 
 
 def said(license_: str, commercial: str) -> Allowance:

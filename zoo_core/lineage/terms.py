@@ -14,7 +14,7 @@ import msgspec
 
 from zoo_core.cards.parts import Base
 from zoo_core.cards.schema import DatasetCard, ModelCard
-from zoo_core.lineage.licenses import COMMERCIAL, KINDS, UNKNOWN, Commercial, Kind, allowance, claimed, said
+from zoo_core.lineage.licenses import COMMERCIAL, KINDS, UNKNOWN, Commercial, Kind, allowance, claimed, said, stricter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,7 +57,9 @@ def kin_of_card(card: AnyCard) -> Kin:
 
 def kin_of_row(row: Row) -> Kin:
     """What the terms of a card depend on, from the catalog alone."""
-    return Kin(row.weights_license or row.license, row.commercial, [Base(id=name or None) for name in row.bases])
+    return Kin(
+        stricter(row.weights_license, row.license), row.commercial, [Base(id=name or None) for name in row.bases]
+    )
 
 
 def terms_of_rows(rows: Iterable[Row]) -> dict[str, Terms]:
@@ -71,7 +73,10 @@ def terms_of(card: AnyCard, find: Find) -> Terms:
 
 
 def terms_of_all(kin: Mapping[str, Kin]) -> dict[str, Terms]:
-    """The terms of cards by id. What is in a circle, or descends from one, has an ancestor that is not known."""
+    """The terms of cards by id. What is in a circle, or descends from one, has an ancestor that is not known.
+
+    Of a circle the licences of its members count all the same.
+    """
     known: dict[str, Terms] = {}
     order = _sorter({name: each.bases for name, each in kin.items()})
     with suppress(CycleError):  # then all that is not behind the circle still comes in order
@@ -79,7 +84,12 @@ def terms_of_all(kin: Mapping[str, Kin]) -> dict[str, Terms]:
     while ready := order.get_ready():
         known |= {name: _strictest(name, kin[name], known) for name in ready}
         order.done(*ready)
-    return known | {name: _strictest(name, each, known) for name, each in kin.items() if name not in known}
+    circling = {name: each for name, each in kin.items() if name not in known}
+    own = {name: _strictest(name, Kin(each.license, each.commercial, []), {}) for name, each in circling.items()}
+    for name, each in circling.items():
+        unknown = Base(name=base_name(each.bases[0]))
+        known[name] = _strictest(name, Kin(each.license, each.commercial, [unknown, *each.bases]), known | own)
+    return known
 
 
 def _strictest(name: str, kin: Kin, known: Mapping[str, Terms]) -> Terms:
@@ -144,10 +154,20 @@ def license_problems(card: AnyCard, find: Find) -> list[str]:
         for name, each in cards.items()
         if name != card.id
     ]
-    problems += [*_claim_problems(card, ancestors), *_commercial_problems(card, ancestors)]
+    problems += [*_own_problems(card), *_claim_problems(card, ancestors), *_commercial_problems(card, ancestors)]
     if card.license.acceptance and not claimed(card.license):
         problems.append("license.acceptance says that a licence has to be accepted, but license does not name it")
     return problems
+
+
+def _own_problems(card: AnyCard) -> Iterator[str]:
+    """A card may not loosen in `weights` what its publisher says."""
+    weights, publisher = card.license.weights, card.license.spdx or card.license.name
+    if weights and publisher and stricter(weights, publisher) != weights:
+        yield (
+            f"license.weights is {weights} ({allowance(weights).kind}), which allows more than the publisher's "
+            f"{publisher} ({allowance(publisher).kind}); the stricter counts, so leave license.weights out"
+        )
 
 
 def _claim_problems(card: AnyCard, ancestors: list[tuple[AnyCard, Allowance]]) -> Iterator[str]:
