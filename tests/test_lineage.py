@@ -299,6 +299,20 @@ def test_a_circle_is_told_whoever_is_below_it() -> None:
     }
 
 
+def test_a_dataset_may_not_allow_more_than_what_it_was_made_from() -> None:
+    data = {"schema": "zoo.card/v1", "kind": "dataset", "summary": "s"}
+    talks, made = (
+        parse_card(msgspec.json.encode(data | each), "card.yaml")
+        for each in (
+            {"id": "talks", "license": {"spdx": "CC-BY-NC-4.0"}},
+            {"id": "made", "license": {"spdx": "MIT", "commercial": "yes"}, "made_from": ["talks"]},
+        )
+    )
+    claim, commercial = license_problems(made, {"talks": talks}.get)
+    assert claim.startswith("the licence MIT (permissive) allows more than that of its ancestor 'talks', CC-BY-NC-4.0")
+    assert commercial.startswith("license.commercial is 'yes', but the licence of its ancestor 'talks'")
+
+
 # -- zoo show and zoo list ---------------------------------------------------------------------------------------------
 
 ZOO = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from zoo_core.cards.schema import ModelCard
 from zoo_core.errors import CardError, UsageProblem
 from zoo_core.sources import PublishRequest
 
@@ -65,7 +64,4 @@ def _problems(zoo: Zoo, card: AnyCard) -> list[str]:
     from zoo_core.cards.checking import check_card
     from zoo_core.lineage.terms import license_problems
 
-    problems = check_card(card, zoo.template)
-    if isinstance(card, ModelCard):
-        problems += license_problems(card, zoo.catalog.find)
-    return problems
+    return check_card(card, zoo.template) + license_problems(card, zoo.catalog.find)

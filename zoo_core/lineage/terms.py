@@ -138,9 +138,11 @@ def relation_of(card: AnyCard) -> str:
 def license_problems(card: AnyCard, find: Find) -> list[str]:
     """What is wrong with a card's licence and lineage, one sentence each: it may not allow more than its ancestors do.
 
+    That holds for models and what they were made from, and for datasets.
+
     An ancestor whose licence is not known, or that has no card, is no problem.
     """
-    cards = with_ancestors(card, find) if isinstance(card, ModelCard) else {card.id: card}
+    cards = with_ancestors(card, find)
     problems = [
         f"the lineage names the card '{base.id}', but no card is called so; name the repository under base.repo instead, "
         "or add its card"
