@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 
 from zoo_core.cards.index import row_of
+from zoo_core.cards.reading import parse_card
 from zoo_core.cards.schema import AnyCard
 from zoo_core.lineage.descent import family, tree_lines
 from zoo_core.lineage.terms import license_problems, terms_of, terms_of_rows, with_ancestors
