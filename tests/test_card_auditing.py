@@ -275,6 +275,27 @@ def test_other_token_ids(run: Run, tmp_path: Path) -> None:
     assert findings(items) == ["template: golden rendering 2 has other token ids than ids_sha256 says"]
 
 
+def test_a_tokenizer_that_cannot_be_used(run: Run, tmp_path: Path) -> None:
+    broken = b'{"version": "1.0"}'
+    files = [
+        {"path": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in {**FILES, "tokenizer.json": broken}.items()
+    ]
+    path = hatchling(tmp_path, files=files)
+    (tmp_path / "weights" / "tokenizer.json").write_bytes(broken)
+    items, result = check(run, path)
+    (finding,) = findings(items)
+    assert finding.startswith("files: the tokenizer cannot be used: ")
+    assert "Traceback" not in result.output
+
+
+def test_token_ids_need_the_tokenizer_only(run: Run, tmp_path: Path) -> None:
+    path = hatchling(tmp_path, files=[])
+    (tmp_path / "weights" / "model.safetensors").unlink()
+    items, _ = check(run, path)
+    assert (findings(items), "token ids" in str(skipped(items))) == ([], False)
+
+
 ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "another beginning": ({"expect": "Chimera"}, "checks.smoke: the reply begins 'Phoenix"),
     "another digest": ({"sha256": "a" * 64}, "checks.smoke: the reply has the sha256 "),

@@ -137,6 +137,19 @@ def test_a_deprecated_card_says_what_replaces_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["config.json", "config.json/x"], ["the file path 'config.json' is also the folder of 'config.json/x'"]),
+        (["a/b/c/d", "A/b"], ["the file path 'A/b' is also the folder of 'a/b/c/d'"]),
+        (["a", "ab/c", "b/a", "a.d/e"], []),
+    ],
+)
+def test_file_paths_that_are_folders_of_others(paths: list[str], expected: list[str]) -> None:
+    files = [{"path": path, "size": 1, "sha256": "a" * 64} for path in paths]
+    assert check_card(card(files=files), find_template) == expected
+
+
+@pytest.mark.parametrize(
     "path",
     [
         *("/etc/passwd", "../x", "a/../../x", "a/..", "..", ".", "./x", "a/./x", "a//x", "a/", "~/x", "~root/x"),

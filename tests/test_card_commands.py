@@ -111,6 +111,18 @@ def test_a_folder_becomes_a_card(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_numbers_that_no_network_has_are_refused_and_told(run: Run, tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", config__json={"seq_length": -512, "n_head": True})
+    config = (folder / "config.json").read_text().replace('"n_layer": 4', '"n_layer": 1e400')
+    (folder / "config.json").write_text(config)
+    result = run("card", "new", folder)
+    card = drafted(result)
+    assert (card.context, card.architecture.layers, card.architecture.heads) == (None, None, None)
+    (told,) = [line for line in result.stderr.splitlines() if "not taken over" in line]
+    assert told.startswith("Note: not taken over from config.json, for no network has such numbers: ")
+    assert set(told.rpartition("numbers: ")[2].split(", ")) == {"n_layer: inf", "n_head: True", "seq_length: -512"}
+
+
 def test_a_draft_passes_the_check_and_answers(run: Run, tmp_path: Path) -> None:
     folder = model(tmp_path / "m", README__md="---\nlicense: apache-2.0\nlanguage: en\n---\n")
     result = run("card", "new", folder, "--template", "phoenix", "--out", folder / "zoo.yaml")

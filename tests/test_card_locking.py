@@ -7,6 +7,8 @@ import json
 import resource
 import shutil
 import signal
+import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,8 +165,20 @@ REFUSED = {
     "a dataset": ("schema: zoo.card/v1\nkind: dataset\nid: d\nsummary: s\n", "is a card of another kind than model"),
     "no source": (CARD.replace("sources:\n  # where it is\n  - {hub: folder, path: weights}\n", ""), "names no source"),
     "a hub without plugin": (CARD.replace("folder, path: weights", "elsewhere, repo: a/b"), "weight source"),
-    "a web address": (CARD.replace("folder, path: weights", "url, url: https://example.org/"), "cannot be listed"),
+    "a web address": (
+        CARD.replace("folder, path: weights", "url, url: https://example.org/"),
+        "names only sources whose files cannot be listed; name a folder with --weights.",
+    ),
     "text at the end of the file": (CARD + "notes:\n- |\n  a\n  b", "cannot be changed safely"),
+    "text at the end, further in": (CARD + "extra:\n  a:\n    b: |\n      c", "cannot be changed safely"),
+    "explicit keys": (
+        CARD.replace('license: {spdx: "Apache-2.0"}', "? license\n: spdx: MIT"),
+        "cannot be changed safely; write it in the usual style",
+    ),
+    "explicit keys further in": (
+        CARD.replace("{size: 1M, layers: 9}", "\n  ? size\n  : 1M\n  ? layers\n  : 9"),
+        "cannot be changed safely; write it in the usual style",
+    ),
     "not UTF-8": ("\ufeff" + CARD, "is not UTF-8 text"),
 }
 
@@ -208,6 +222,27 @@ def test_a_copy_that_the_zoo_keeps_is_not_locked(run: Run, zoo_folders: Path, tm
     result = run("card", "lock", model(folder))
     assert result.exit_code == 1
     assert "is a copy from a registry" in result.stderr
+
+
+def test_what_was_written_into_the_card_meanwhile_is_kept(run: Run, hub: Hub, tmp_path: Path) -> None:
+    hub.add("a/b", FILES)
+    path = on_hub(tmp_path, "a/b")
+    theirs = path.read_text() + "# what the user added\n"
+    fault = hub.fault("config.json", "slow")
+
+    def edit() -> None:
+        fault.reached.wait(60)
+        path.write_text(theirs)
+        fault.release.set()
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    result = run("card", "lock", path)
+    editor.join()
+    assert (result.exit_code, path.read_text()) == (1, theirs)
+    assert "was changed by somebody else meanwhile; nothing was written, lock it again." in result.stderr
+    assert run("card", "lock", path).exit_code == 0
+    assert "# what the user added" in path.read_text()
 
 
 # -- hubs --------------------------------------------------------------------------------------------------------------
@@ -321,6 +356,14 @@ def test_a_link_stays_a_link(run: Run, tmp_path: Path) -> None:
     assert run("card", "lock", tmp_path / "link.yaml").exit_code == 0
     assert (tmp_path / "link.yaml").is_symlink()
     assert read(path).files
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o640])
+def test_permissions_stay(mode: int, run: Run, tmp_path: Path) -> None:
+    path = model(tmp_path)
+    path.chmod(mode)
+    assert run("card", "lock", path).exit_code == 0
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_text() == CARD) == (mode, False)
 
 
 def test_a_full_disk_leaves_the_card_as_it_was(run: Run, tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ def test_extra_holds_what_a_plugin_likes() -> None:
 # -- what is wrong, where, and what may have been meant ----------------------------------------------------------------
 
 PLUGIN_ADVICE = " Fields of a plugin's own belong under 'extra'."
+A_NAME = "expected 1 to 80 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit"
+A_VERSION = "expected three numbers with points between them, such as 1.0.0"
 WRONG = {
     "unknown field": ("colour: red", ", line 5, colour: the field is unknown." + PLUGIN_ADVICE),
     "misspelt field": ("licence: {}", ", line 5, licence: the field is unknown. Did you mean 'license'?"),
@@ -135,15 +137,44 @@ WRONG = {
         f"files: [{{path: a, size: -1, sha256: {'a' * 64}}}]",
         ", line 5, files[0].size: expected 'int' >= 0.",
     ),
-    "short digest": ("files: [{path: a, size: 1, sha256: abc}]", ", line 5, files[0].sha256: expected 'str' matching"),
+    "size beyond 64 bits": (
+        f"files: [{{path: a, size: {2**63}, sha256: {'a' * 64}}}]",
+        ", line 5, files[0].size: expected 'int' <= 9223372036854775807.",
+    ),
+    "context beyond 64 bits": (
+        "context: {max: 99999999999999999999}",
+        ", line 5, context.max: expected 'int' <= 9223372036854775807.",
+    ),
+    "short digest": (
+        "files: [{path: a, size: 1, sha256: abc}]",
+        ", line 5, files[0].sha256: expected 64 of 0-9 and a-f, got 'abc'.",
+    ),
     "missing field further in": (
         "files:\n  - path: a\n    size: 1",
         ", line 6, files[0]: the field 'sha256' is missing.",
     ),
-    "language": ("languages: [english]", ", line 5, languages[0]: expected 'str' matching"),
-    "alias that is no name": ("aliases: ['../x']", ", line 5, aliases[0]: expected 'str' matching"),
-    "version": ("version: '1.0'", ", line 5, version: expected 'str' matching"),
-    "version with a line end": ('version: "1.0.0\\n"', ", line 5, version: expected 'str' matching"),
+    "language": (
+        "languages: [english]",
+        ", line 5, languages[0]: expected a BCP 47 tag such as en or zh-Hant, got 'english'.",
+    ),
+    "alias that is no name": (
+        "aliases: ['../x']",
+        f", line 5, aliases[0]: {A_NAME}, got '../x', whose character 3 is '/'.",
+    ),
+    "name with a look-alike": (
+        "aliases: [cаt]",
+        f", line 5, aliases[0]: {A_NAME}, got 'cаt', whose character 2 is 'а' (CYRILLIC SMALL LETTER A).",
+    ),
+    "version": ("version: '1.0'", f", line 5, version: {A_VERSION}, got '1.0'."),
+    "version with a line end": (
+        'version: "1.0.0\\n"',
+        f", line 5, version: {A_VERSION}, got '1.0.0\\n', whose character 6 is '\\n'.",
+    ),
+    "version in other digits": (
+        "version: '１.0.0'",
+        f", line 5, version: {A_VERSION}, got '１.0.0', whose character 1 is '１' (FULLWIDTH DIGIT ONE).",
+    ),
+    "version of many digits": (f"version: '1.0.{'9' * 5000}'", f", line 5, version: {A_VERSION}, got '1.0.999"),
     "extra of no plugin": ("extra: {a: 1}", ", line 5, extra: expected 'object', got 'int'."),
     "kind": ("kind: modle", ", line 5, kind: invalid value 'modle'. Allowed: model, dataset, benchmark."),
     "kind that is a list": (
@@ -185,12 +216,12 @@ def test_errors_name_file_line_and_field(lines: str, expected: str) -> None:
         ),
         ("zoo.card/v1", "[a]", "card.yaml, line 1, schema: expected 'str', got 'array'. Allowed: zoo.card/v1."),
         ("id: x\n", "", "card.yaml, line 1: the field 'id' is missing."),
-        ("id: x", "id: ../../etc", "card.yaml, line 2, id: expected 'str' matching"),
-        ("id: x", "id: X", "card.yaml, line 2, id: expected 'str' matching"),
+        ("id: x", "id: ../../etc", f"card.yaml, line 2, id: {A_NAME}, got '../../etc', whose character 3 is '/'."),
+        ("id: x", "id: X", f"card.yaml, line 2, id: {A_NAME}, got 'X', whose character 1 is 'X'."),
         ("id: x", "id: 7", "card.yaml, line 2, id: expected 'str', got 'int'."),
         ("id: x", "id: ", "card.yaml, line 2, id: expected 'str', got 'null'."),
-        ("id: x", 'id: "x\\n"', "card.yaml, line 2, id: expected 'str' matching"),
-        ("id: x", "id: " + "x" * 81, "card.yaml, line 2, id: expected 'str' matching"),
+        ("id: x", 'id: "x\\n"', f"card.yaml, line 2, id: {A_NAME}, got 'x\\n', whose character 2 is '\\n'."),
+        ("id: x", "id: " + "x" * 81, f"card.yaml, line 2, id: {A_NAME}, got '{'x' * 81}'."),
         ("summary: s", "summary: ''", "card.yaml, line 4, summary: expected 'str' of length >= 1."),
         ("summary: s", "summary: " + "s" * 201, "card.yaml, line 4, summary: expected 'str' of length <= 200."),
     ],

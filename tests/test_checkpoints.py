@@ -179,6 +179,7 @@ CACHES: dict[str, tuple[dict[str, Any], int | None]] = {
     "true is no number": ({**ATTENTION, "num_hidden_layers": True}, None),
     "negative": ({**ATTENTION, "num_hidden_layers": -2}, None),
     "huge": ({**ATTENTION, "num_hidden_layers": 10**30}, None),
+    "a product beyond 64 bits": ({**ATTENTION, "num_hidden_layers": 2**62}, None),
     "nothing": ({}, None),
 }
 

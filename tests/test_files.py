@@ -28,6 +28,12 @@ def test_replaces_a_longer_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"short"
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_permission_bits_that_are_named(tmp_path: Path, mode: int) -> None:
+    write_whole(tmp_path / "file", b"content", mode=mode)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "place" / "file"
     write_whole(path, b"old")

@@ -330,6 +330,17 @@ def test_command_says_what_is_wrong(
     assert message in result.stderr
 
 
+def test_advice_repeats_the_reference_as_the_user_wrote_it(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "schema: zoo.card/v1\nkind: model\nid: silent\nfamily: some\nsummary: Silent\n"
+    (tmp_path / "my x.yaml").write_text(text)
+    result = run("fit", "./my x.yaml")
+    assert result.exit_code == 1
+    assert "complete the card with: zoo card lock './my x.yaml'" in result.stderr
+
+
 def test_errors_are_usage_only_where_the_user_can_type_something_else() -> None:
     write_card("big", 14)
     with pytest.raises(UsageProblem):

@@ -92,6 +92,32 @@ def test_direct_commits_to_the_main_branch_and_a_second_time_finds_nothing_to_do
     assert HubCards().read("me/mine") == there.files["zoo.yaml"]
 
 
+VERSIONS: dict[str, tuple[str, str, str]] = {
+    "the same version": ("", "summary: Another summary", "already has 'mine' 1.0.0 with another content; raise the v"),
+    "a lower version": ("", "version: 0.9.0", "raise the version of your card, 0.9.0, above that."),
+    "a higher version": ("", "version: 1.0.1", ""),
+    "the tenth version": ("version: 1.9.0", "version: 1.10.0", ""),
+    "the card of another": ("id: other", "id: mine", ""),
+    "no card": ("family: [", "id: mine", ""),
+}
+
+
+@pytest.mark.parametrize(("first", "second", "says"), VERSIONS.values(), ids=VERSIONS)
+def test_what_was_published_under_a_version_never_changes(
+    run: Callable[..., Result], hub: Hub, repo: str, card: Path, first: str, second: str, says: str
+) -> None:
+    def with_line(line: str) -> str:
+        kept = [each for each in CARD.splitlines() if each.partition(":")[0] != line.partition(":")[0]]
+        return "\n".join([*kept, line, ""])
+
+    hub.add("me/mine", {"zoo.yaml": with_line(first).encode()})
+    card.write_text(with_line(second))
+    result = run("card", "publish", card, "--to", "hf:me/mine", "--direct", "--yes")
+    assert (result.exit_code, says in result.stderr) == (1 if says else 0, True), result.stderr
+    published = hub.files("me/mine")["zoo.yaml"].decode()
+    assert published == (with_line(first) if says else card_yaml(read_card(card)))
+
+
 def test_published_card_is_a_reference(run: Callable[..., Result], hub: Hub, repo: str, card: Path) -> None:
     assert run("card", "publish", card, "--to", "hf:me/mine", "--direct", "--yes").exit_code == 0
     shown = run("show", "hf:me/mine")

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, durable: bool = True, mode: int | None = None) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
-    `durable=False` leaves out the fsync, for caches that can be made again.
+    `durable=False` leaves out the fsync, for caches that can be made again. `mode` are the permission bits of the file;
+    without it, the user's mask decides.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         with temporary.open("xb") as file:  # with the permissions of the user's mask, whatever other threads do
+            if mode is not None:
+                temporary.chmod(mode)  # before the content is there for others to read
             file.write(content)
             if durable:
                 file.flush()

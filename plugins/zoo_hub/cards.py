@@ -11,7 +11,20 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from zoo_core import BenchmarkCard, Change, DatasetCard, NotFound, PublishRequest, UsageProblem, ZooError, card_yaml
+from zoo_core import (
+    AnyCard,
+    BenchmarkCard,
+    CardError,
+    Change,
+    DatasetCard,
+    NotFound,
+    PublishRequest,
+    UsageProblem,
+    ZooError,
+    card_digest,
+    card_yaml,
+    parse_card,
+)
 from zoo_hub.client import hub_api, in_words, kind_of
 from zoo_hub.front_matter import front_matter, merged
 from zoo_hub.metadata import evaluation_results, left_out, readme_keys
@@ -40,7 +53,7 @@ class HubCards:
         return Path(path).read_bytes()
 
     def publish(self, request: PublishRequest) -> HubPublication:
-        """Look at the repository and prepare one commit."""
+        """Look at the repository and prepare one commit. Raises `CardError` for a version that it has with another content."""
         said, repo, revision = _split(request.address)
         if revision is not None:
             raise UsageProblem(f"'{request.address}' names a revision; cards are published to the newest one.")
@@ -53,6 +66,7 @@ class HubCards:
         if not commit:
             raise ZooError(f"The hub does not say at which commit {repo} is; try again later.")
         before = {name: _text(api, repo, kind, commit, name) for name in (CARD_FILE, "README.md", RESULTS)}
+        _require_higher_version(request.card, before[CARD_FILE], repo)
         readme = before["README.md"] or ""
         after = {
             CARD_FILE: card_yaml(request.card),
@@ -104,6 +118,23 @@ def _split(address: str) -> tuple[str, str, str | None]:
     if repo.count("/") != 1 or not all(repo.split("/")) or (at and not revision):
         raise UsageProblem(f"'hf:{address}' is no repository; write hf:OWNER/NAME or hf:OWNER/NAME@REVISION.")
     return kind, repo, revision or None
+
+
+def _require_higher_version(card: AnyCard, published: str | None, repo: str) -> None:
+    """What was published under a version never changes. A file that is no card, or another one, has no say in it."""
+    try:
+        there = parse_card((published or "").encode(), CARD_FILE)
+    except CardError:
+        return
+    if there.id == card.id and card_digest(there) != card_digest(card) and _order(there) >= _order(card):
+        raise CardError(
+            f"hf:{repo} already has '{card.id}' {there.version} with another content; "
+            f"raise the version of your card, {card.version}, above that."
+        )
+
+
+def _order(card: AnyCard) -> list[int]:
+    return [int(number) for number in card.version.split(".")]
 
 
 def _text(api: HfApi, repo: str, kind: str, commit: str, name: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from zoo_core.cards.schema import ModelCard
@@ -74,11 +75,23 @@ def _paths(card: AnyCard) -> list[str]:
         or any(sign in file.path for sign in '\\:\0*?"<>|')
     ]
     problems = [f"the file path '{path}' leaves the folder of weights or is not portable" for path in bad]
-    times = Counter(unicodedata.normalize("NFC", file.path).casefold() for file in card.files)
+    names = {file.path: _folded(file.path) for file in card.files}
+    folders = {str(folder): path for path, name in names.items() for folder in PurePosixPath(name).parents}
+    problems += [
+        f"the file path '{path}' is also the folder of '{folders[name]}'"
+        for path, name in names.items()
+        if name in folders
+    ]
+    times = Counter(_folded(file.path) for file in card.files)
     problems += [
         f"the file path '{path}' stands in the list more than once" for path, count in times.items() if count > 1
     ]
     return problems
+
+
+def _folded(path: str) -> str:
+    """A path as file systems see it that tell neither capitals from small letters nor composed signs from others."""
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def _contradictions(card: ModelCard) -> list[tuple[str, str]]:

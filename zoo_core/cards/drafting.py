@@ -26,7 +26,8 @@ from zoo_core.cards.parts import (
     Training,
 )
 from zoo_core.cards.schema import ModelCard
-from zoo_core.checkpoints.facts import checkpoint_facts
+from zoo_core.checkpoints import configurations
+from zoo_core.checkpoints.facts import CONFIG, checkpoint_facts
 from zoo_core.checkpoints.inspection import FolderView, HubView, is_folder
 from zoo_core.errors import CardError, TemplateError, UsageProblem, ZooError
 from zoo_core.names import is_name
@@ -83,6 +84,8 @@ def draft(zoo: Zoo, reference: str, wishes: Wishes, say: Callable[[str], None]) 
     facts = checkpoint_facts(view.read, view.files)
     readme = _Readme(view)
     notes = readme.notes
+    if refused := configurations.refused(facts.config):
+        notes.append(f"not taken over from {CONFIG}, for no network has such numbers: {', '.join(refused)}")
     card = ModelCard(
         schema="zoo.card/v1",
         id=card_id,

@@ -6,6 +6,7 @@ several places say must be equal. The card's own file is changed only where its 
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,13 +51,14 @@ def lock(
     `weights` is a folder with the files; `say` is told of sources that were left out. Raises `CardError` for a card that
     cannot be locked, `WeightsError` where places contradict each other, `Unreachable` where no place could be looked at.
     """
-    from zoo_core.cards.reading import read_bytes, read_card
+    from zoo_core.cards.reading import parse_extended, read_bytes
 
-    card = read_card(path)
+    content = read_bytes(path)
+    card = parse_extended(content, path)[0]
     if not isinstance(card, ModelCard):
         raise CardError(f"'{card.id}' is a card of another kind than model, and only models have files to lock.")
     try:
-        text = read_bytes(path).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CardError(f"The card {path} is not UTF-8 text (byte {error.start}), so it cannot be changed.") from None
     locked = lock_card(card, places(zoo, card, path, weights, say), say)
@@ -102,7 +104,8 @@ def places(zoo: Zoo, card: ModelCard, path: Path, weights: Path | None, say: Cal
     found: list[Place] = []
     if weights is not None:
         found.append(Place(FolderView(weights, announced(say)), None))
-    problem: Exception = CardError(f"The card of '{card.id}' names no source; name a folder with --weights.")
+    lack = "names no source" if not card.sources else "names only sources whose files cannot be listed"
+    problem: Exception = CardError(f"The card of '{card.id}' {lack}; name a folder with --weights.")
     for number, source in enumerate(card.sources):
         try:
             view = view_of(zoo, source, path, say)
@@ -132,10 +135,19 @@ def view_of(zoo: Zoo, source: Source, path: Path, say: Callable[[str], None]) ->
     return HubView(source, zoo.offer("zoo_weight_sources", source.hub, "weight source").load()())
 
 
-def save(path: Path, text: str) -> None:
-    """Write a card's file as a whole; of a link, the file that it leads to. Raises `CardError`."""
+def save(path: Path, text: str, before: str | None = None) -> None:
+    """Write a card's file as a whole; of a link, the file that it leads to. Its permissions stay as they are.
+
+    `before` is the text that the new one was made from. Raises `CardError` where the file has another one by now, and where
+    it cannot be written.
+    """
+    from zoo_core.cards.reading import read_bytes
+
+    if before is not None and read_bytes(path) != before.encode():
+        raise CardError(f"The card {path} was changed by somebody else meanwhile; nothing was written, lock it again.")
+    file = path.resolve()
     try:
-        write_whole(path.resolve(), text.encode())
+        write_whole(file, text.encode(), mode=stat.S_IMODE(file.stat().st_mode) if file.exists() else None)
     except OSError as error:
         raise CardError(f"The card {path} cannot be written: {error.strerror or error}.") from error
 
@@ -201,7 +213,11 @@ def _text(text: str, card: ModelCard, locked: ModelCard, path: Path) -> str:
     from zoo_core.cards.reading import parse_extended
 
     changed = edited(text, before, after)
-    if parse_extended(changed.encode(), path)[0] != locked:
+    try:
+        same = parse_extended(changed.encode(), path)[0] == locked
+    except CardError:  # what was made of an unusual style can even be no card
+        same = False
+    if not same:
         raise CardError(
             f"The card {path} is written in a way that cannot be changed safely; write it in the usual style."
         )

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zoo_core.cards.reading import Place
+
+
+#: What the regular expressions of the schema allow, in words, and the characters that may stand in such a text; by the
+#: beginnings of the expressions.
+_GRAMMARS = {
+    "^[a-z0-9][a-z0-9._-]": ("1 to 80 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit", r"[a-z0-9._-]"),
+    "^[0-9a-f]{64}": ("64 of 0-9 and a-f", r"[0-9a-f]"),
+    "^[a-z]{2,3}(-": ("a BCP 47 tag such as en or zh-Hant", r"[A-Za-z0-9-]"),
+    "^[0-9]{1,9}": ("three numbers with points between them, such as 1.0.0", r"[0-9.]"),
+}
 
 
 def explain(message: str, origin: str, data: Any, lines: Mapping[Place, int], origins: Mapping[Place, str]) -> str:
@@ -25,6 +36,10 @@ def explain(message: str, origin: str, data: Any, lines: Mapping[Place, int], or
         what = "the field is unknown"
     elif missing := re.fullmatch(r"Object missing required field `(.*)`", what):
         what = f"the field '{missing[1]}' is missing"
+    elif (pattern := re.fullmatch(r"Expected `str` matching regex (['\"])(.*)\1", what)) and (
+        grammar := next((words for begin, words in _GRAMMARS.items() if pattern[2].startswith(begin)), None)
+    ):
+        what = _not_allowed(_value_at(place, data), *grammar)
     else:
         what = what[:1].lower() + what[1:].replace("`", "'")
         if allowed := _choices_at(place, data):
@@ -34,6 +49,29 @@ def explain(message: str, origin: str, data: Any, lines: Mapping[Place, int], or
     line = lines.get(near, 1)
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
     return f"{origin}, line {line}{f', {field}' if field else ''}: {what}.{suggestion}"
+
+
+def _not_allowed(value: Any, words: str, allowed: str) -> str:
+    """That a text breaks a grammar, and the first character that it does not allow; look-alikes by their names."""
+    what = f"expected {words}"
+    if not isinstance(value, str):
+        return what
+    what += f", got {value[:100]!r}{'…' if len(value) > 100 else ''}"
+    number, sign = next(((n, s) for n, s in enumerate(value, 1) if not re.fullmatch(allowed, s)), (0, ""))
+    if not sign:
+        return what
+    name = "" if sign.isascii() else f" ({unicodedata.name(sign, f'U+{ord(sign):04X}')})"
+    return f"{what}, whose character {number} is {sign!r}{name}"
+
+
+def _value_at(place: Place, data: Any) -> Any:
+    """The value of a field, or None where it cannot be told."""
+    for part in place:
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            return None
+    return data
 
 
 def _schema_at(place: Place, data: Any) -> Any:

@@ -16,7 +16,9 @@ LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z"
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}\Z", description="A name: never a path.")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="SHA-256, hexadecimal.")]
 Language = Annotated[str, msgspec.Meta(pattern=LANGUAGE, description="A BCP 47 tag.")]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+#: The upper limit is what 64 bits hold, as JSON readers, databases and file systems count.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 Capability = Literal["chat", "complete", "embed", "tools", "json_schema", "vision", "reasoning", "reward"]
@@ -108,8 +110,8 @@ class Context(_Part, frozen=True):
     `on_overflow` is what happens to a prompt that does not fit unless the user says it; what is dropped is always told.
     """
 
-    max: Annotated[int, msgspec.Meta(ge=1)]
-    default: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max: Positive
+    default: Positive | None = None
     on_overflow: Literal["error", "drop-oldest"] = "error"
 
 
@@ -156,7 +158,7 @@ class Generation(_Part, frozen=True):
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     top_k: Count | None = None
     repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None
-    max_new_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_new_tokens: Positive | None = None
 
 
 class Runtime(_Part, frozen=True):
@@ -193,7 +195,8 @@ class Memory(_Part, frozen=True):
 class License(_Part, frozen=True):
     """What the files may be used for. `spdx` is the SPDX identifier that the publisher claims; `name` is for licences without.
 
-    `weights` is the licence that the weights are under where that is another one, such as the one inherited from their base.
+    `weights` is the licence that the weights, or a dataset's files, are under where that is a stricter one, such as one
+    inherited from their base.
     `acceptance` says that the hub hands the files out only to who accepted the licence there.
     """
 
@@ -266,7 +269,7 @@ class Smoke(_Part, frozen=True):
     expect: str = ""
     sha256: Digest | None = None
     seed: Count = 0
-    max_new_tokens: Annotated[int, msgspec.Meta(ge=1)] = 32
+    max_new_tokens: Positive = 32
     engine: Name | None = None
     dtype: str = ""
 

@@ -7,30 +7,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo_core.cards.findings import Finding, Skipped, error, warning
 from zoo_core.cards.schema import ModelCard
 from zoo_core.checkpoints import configurations
 from zoo_core.checkpoints.facts import CONFIG, read_json
 from zoo_core.checkpoints.inspection import FolderView, HubView
+from zoo_core.conversation import Message, render
 from zoo_core.errors import Unreachable, WeightsError, ZooError
 from zoo_core.weights.pulled import pulled_folder
 from zoo_core.weights.store import LOCAL, local_folder, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from zoo_core.cards.findings import Subject
-    from zoo_core.cards.parts import Smoke, Source
+    from zoo_core.cards.parts import Golden, Smoke, Source
     from zoo_core.checkpoints.inspection import View
+    from zoo_core.conversation import Template
     from zoo_core.sources import Repository
 
     Told = Iterator[Finding | Skipped]
 
 #: Numbers of the network that the configuration says in so many words.
 _NUMBERS = ("layers", "hidden_size", "heads", "kv_heads")
+#: Formats whose tokenizer only the engine can reach.
+_ENGINES_OWN = ("gguf", "api")
 
 
 def files_at_hand(subject: Subject) -> Told:
@@ -58,23 +62,31 @@ def token_ids(subject: Subject) -> Told:
     goldens = card.template.golden if isinstance(card, ModelCard) and card.template else []
     if not any(golden.ids_sha256 for golden in goldens):
         return
-    if _folder(subject) is None:
+    folder = _folder(subject)
+    assert isinstance(card, ModelCard)
+    if folder is None:
         yield Skipped("token ids", "the tokenizer is not on this machine")
         return
-    from zoo_core.conversation import Message, render
-    from zoo_core.session import open_session
+    if card.runtime.remote_code or card.format in _ENGINES_OWN:
+        yield Skipped("token ids", "the tokenizer is in code or in weights, which are not loaded")
+        return
+    from zoo_core.requirements import require_packages
 
     try:
-        session = open_session(subject.zoo, str(subject.path.absolute()))
-        for number, golden in enumerate(goldens, 1):
-            messages = [Message(each.role, each.content) for each in golden.messages]
-            ids = session.engine.encode(render(session.template, messages, reply=golden.reply))
-            if golden.ids_sha256 and hashlib.sha256(json.dumps(ids).encode()).hexdigest() != golden.ids_sha256:
-                yield error(
-                    "token ids", "template", f"golden rendering {number} has other token ids than ids_sha256 says"
-                )
+        verify(card, folder)
+        require_packages(card.id, card.runtime.requires)
+        template = subject.zoo.template_of(card, None)
+        family = subject.zoo.offer("zoo_model_families", card.family, "model family").load()()
+        wrong = _other_ids(goldens, template, family.load_tokenizer(folder))
     except ZooError as reason:
         yield Skipped("token ids", str(reason))
+        return
+    except Exception as failure:  # the libraries raise many kinds for a damaged tokenizer
+        what = " ".join(str(failure).split())[:300]
+        yield error("token ids", "files", f"the tokenizer cannot be used: {type(failure).__name__}: {what}")
+        return
+    for number in wrong:
+        yield error("token ids", "template", f"golden rendering {number} has other token ids than ids_sha256 says")
 
 
 def hubs(subject: Subject) -> Told:
@@ -125,6 +137,19 @@ def _folder(subject: Subject) -> Path | None:
     """The folder with the model's files on this machine."""
     here = (local_folder(source, subject.path) for source in subject.card.sources)
     return next((folder for folder in here if folder is not None), None) or pulled_folder(subject.card)
+
+
+def _other_ids(goldens: Sequence[Golden], template: Template, tokenizer: Any) -> list[int]:
+    """The numbers of the golden renderings whose token ids have another digest. Encodes as engines do."""
+    wrong = []
+    for number, golden in enumerate(goldens, 1):
+        messages = [Message(each.role, each.content) for each in golden.messages]
+        prompt = render(template, messages, reply=golden.reply)
+        ids = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        ids = [tokenizer.bos_token_id, *ids] if prompt.add_bos else ids
+        if golden.ids_sha256 and hashlib.sha256(json.dumps(ids).encode()).hexdigest() != golden.ids_sha256:
+            wrong.append(number)
+    return wrong
 
 
 def _answer(subject: Subject, wish: Smoke) -> str:

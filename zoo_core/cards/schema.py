@@ -47,7 +47,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     schema: Literal["zoo.card/v1"]
     id: Name
     summary: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    version: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+\Z")] = "1.0.0"
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}\Z")] = "1.0.0"
     aliases: list[Name] = []
     status: Literal["experimental", "stable", "deprecated"] = "experimental"
     replaced_by: Name | None = None

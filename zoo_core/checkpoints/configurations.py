@@ -29,6 +29,8 @@ CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq
 #: Beginnings of names that tell of layers which keep something else than keys and values, or keep them compressed.
 _OTHER_MEMORY = ("mamba", "ssm", "linear_", "kv_lora", "attn_layer", "hybrid", "rwkv", "conv_")
 _LARGEST = 2**63 - 1
+#: The bytes of the widest number in which a model computes.
+_WIDEST = 8
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -77,7 +79,8 @@ def kv_numbers_per_token(config: Config) -> int | None:
     network = architecture(config)
     if not (network.layers and network.kv_heads and network.head_size):
         return None
-    return 2 * network.layers * network.kv_heads * network.head_size
+    count = 2 * network.layers * network.kv_heads * network.head_size
+    return count if count <= _LARGEST // _WIDEST else None
 
 
 def dtype(config: Config) -> str:
@@ -103,6 +106,17 @@ def quantization(config: Config) -> Quantization | None:
         group_size=group if type(group) is int and abs(group) <= _LARGEST else None,
         act_order=order if isinstance(order, bool) else None,
     )
+
+
+def refused(config: Config) -> list[str]:
+    """Numbers of the network that a flat configuration gives in a way that cannot be true or is not understood."""
+    known = (LAYERS, HIDDEN, INTERMEDIATE, VOCABULARY, HEADS, KV_HEADS, HEAD_SIZE, CONTEXT)
+    return [
+        f"{name}: {repr(config[name])[:60]}"
+        for names in known
+        for name in names
+        if config.get(name) is not None and number(config, (name,)) is None
+    ]
 
 
 def number(config: Config, names: tuple[str, ...]) -> int | None:

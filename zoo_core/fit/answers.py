@@ -5,6 +5,7 @@ The arithmetic is in `fit`; here cards are found, and advice is looked for.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,7 +52,7 @@ def answer(zoo: Zoo, reference: str, devices: Sequence[Device], context: int | N
         raise UsageProblem(
             f"The context of '{row.id}' has {row.context:,} tokens, so --context {context:,} is too long."
         )
-    _require_known(row, context, row.family in eager)
+    _require_known(row, reference, context, row.family in eager)
     family = [row, *variants(row, zoo.catalog.rows())]
     fits = [fits_of(each, devices, context, batch, eager=each.family in eager) for each in family]
     own = fits[0]
@@ -127,7 +128,7 @@ def answer_data(found: Answer) -> dict[str, Any]:
     }
 
 
-def _require_known(row: Row, context: int | None, eager: bool) -> None:
+def _require_known(row: Row, reference: str, context: int | None, eager: bool) -> None:
     if row.format == "api":
         raise ZooError(f"'{row.id}' runs elsewhere, behind an API, so that no memory of this machine is needed.")
     if row.relation == "adapter":
@@ -136,7 +137,7 @@ def _require_known(row: Row, context: int | None, eager: bool) -> None:
     if fields := lacking(row, context, eager=eager):
         raise ZooError(
             f"The card of '{row.id}' does not say {', '.join(fields)}, so nobody can tell what the model needs; "
-            f"complete the card with: zoo card lock {row.id}"
+            f"complete the card with: zoo card lock {shlex.quote(reference)}"
         )
 
 

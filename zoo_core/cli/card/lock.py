@@ -43,5 +43,5 @@ def command(ctx: click.Context, name: str, weights: Path | None, dry_run: bool) 
     if dry_run:
         click.echo(f"This would change {path}; nothing was changed.")
         return
-    save(path, locked.after)
+    save(path, locked.after, locked.before)
     click.echo(f"Locked '{locked.card.id}': {len(locked.card.files)} files in {path}.")
