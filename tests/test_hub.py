@@ -166,7 +166,7 @@ def test_without_symbolic_links_files_are_moved_and_copied(
     folder = download(at(commit))
     assert contents(folder) == FILES
     assert not (folder / "model.safetensors").is_symlink()
-    assert HubWeights().remove(at(commit), list(FILES)) == sum(map(len, FILES.values()))
+    assert HubWeights().remove(at(commit), listed()) == sum(map(len, FILES.values()))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_path_that_leads_out_of_its_folder_is_refused(hub: Hub, commit: str, p
     with pytest.raises(WeightsError, match="is no path of a file in a repository"):
         HubWeights().present(at(commit), [RemoteFile(path=path, size=1)])
     with pytest.raises(WeightsError, match="is no path of a file in a repository"):
-        HubWeights().remove(at(commit), [path])
+        HubWeights().remove(at(commit), [RemoteFile(path=path, size=1)])
 
 
 def test_a_digest_that_is_none_is_refused(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,12 +257,15 @@ def test_another_size_than_the_hubs_is_refused_before_anything_is_fetched(hub: H
 def test_a_damaged_file_in_the_cache_is_not_used(hub: Hub, commit: str) -> None:
     blob = (download(at(commit)) / "model.safetensors").resolve()
     blob.write_bytes(WEIGHTS[:-1] + b"x")
-    with pytest.raises(
-        WeightsError, match=rf"model.safetensors is damaged; it is in the hub's cache: .* delete {blob},"
-    ):
+    hub.fault("model.safetensors", "corrupt")
+    with pytest.raises(WeightsError, match=r"model\.safetensors is damaged"):
         download(at(commit))
-    blob.unlink()
+    assert blob.exists()  # nothing better has come
+    hub.mend()
     assert contents(download(at(commit))) == FILES
+    blob.write_bytes(WEIGHTS[:-1] + b"x")
+    newer = hub.add("me/mine", {"new.json": b"{}"})
+    assert contents(download(at(newer))) == contents(download(at(commit))) == FILES
 
 
 @pytest.mark.parametrize(
@@ -319,6 +322,45 @@ def test_the_hubs_own_login_is_used(hub: Hub, commit: str) -> None:
     Path(constants.HF_TOKEN_PATH).parent.mkdir(parents=True, exist_ok=True)
     Path(constants.HF_TOKEN_PATH).write_text(TOKEN)
     assert contents(download(at(commit))) == FILES
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HF_TOKEN", "hf_t\u00f6ken", "because the token has characters that none has; set HF_TOKEN"),
+        (
+            "ALL_PROXY",
+            "ftp://me:secret@proxy",
+            "through the proxy that the environment names: Unknown scheme .*; look at HTTPS_PR",
+        ),
+        ("ALL_PROXY", "http://proxy:port", "through the proxy that the environment names: Invalid port"),
+        (
+            "SSL_CERT_FILE",
+            "nowhere.pem",
+            "because the certificates that the environment names cannot be read: No such f",
+        ),
+    ],
+)
+def test_settings_that_are_wrong(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    huggingface_hub.close_session()  # which is made anew with the settings
+    for attempt in (HubWeights().inspect, download, lambda source: HubWeights().read(source, "config.json")):
+        with pytest.raises(ZooError, match=says) as raised:
+            attempt(at(commit))
+        assert "secret" not in str(raised.value)
+        assert name != "HF_TOKEN" or value not in str(raised.value)
+
+
+def test_a_login_that_cannot_be_read(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "file" / "token"))
+    for attempt in (HubWeights().inspect, download, lambda source: HubWeights().read(source, "config.json")):
+        with pytest.raises(
+            ZooError, match=rf"because {tmp_path}/file/token cannot be read: Not a directory; look at HF_"
+        ):
+            attempt(at(commit))
 
 
 def test_offline_nothing_is_asked(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,17 +492,17 @@ def test_remove_frees_what_no_other_commit_has(hub: Hub, commit: str) -> None:
     newer = hub.add("me/mine", files)
     download(at(commit))
     download(at(newer), listed(files))
-    assert HubWeights().remove(at(commit), list(FILES)) == len(FILES["config.json"])
+    assert HubWeights().remove(at(commit), listed()) == len(FILES["config.json"])
     assert contents(RepositoryCache("me/mine").snapshot(newer)) == files
     assert not RepositoryCache("me/mine").snapshot(commit).exists()
-    assert HubWeights().remove(at(commit), list(FILES)) == 0
-    assert HubWeights().remove(at(newer), list(FILES)) == sum(map(len, files.values()))
+    assert HubWeights().remove(at(commit), listed()) == 0
+    assert HubWeights().remove(at(newer), listed()) == sum(map(len, files.values()))
     assert visible() == []
 
 
 def test_remove_leaves_files_that_are_not_named(hub: Hub, commit: str) -> None:
     folder = Path(huggingface_hub.snapshot_download("me/mine"))
-    assert HubWeights().remove(at(commit), ["model.safetensors"]) == len(WEIGHTS)
+    assert HubWeights().remove(at(commit), listed()[1:2]) == len(WEIGHTS)
     assert contents(folder).keys() == {"README.md", "config.json", "sub/tokenizer.json"}
     assert huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).warnings == []
 
@@ -470,26 +512,26 @@ def test_remove_leaves_copies_of_the_repository(hub: Hub, commit: str) -> None:
     hub.repos["models", "me/copy"] = hub.repo("me/mine")
     ours, copy = download(at(commit)), download(at(commit, "me/copy"))
     assert ours.name == copy.name
-    HubWeights().remove(at(commit, "me/copy"), list(FILES))
+    HubWeights().remove(at(commit, "me/copy"), listed())
     assert (contents(ours), copy.exists()) == (FILES, False)
     download(at(commit, "me/copy"))
-    HubWeights().remove(at(commit), list(FILES))
+    HubWeights().remove(at(commit), listed())
     assert (contents(copy), ours.exists()) == (FILES, False)
 
 
 def test_remove_takes_what_was_begun(hub: Hub, commit: str) -> None:
-    assert HubWeights().remove(at(commit), list(FILES)) == 0
+    assert HubWeights().remove(at(commit), listed()) == 0
     begun = HubWeights().store(at())
     begun.mkdir(parents=True)
     (begun / "half").write_bytes(b"12345")
-    assert (HubWeights().remove(at(commit), list(FILES)), begun.exists()) == (5, False)
+    assert (HubWeights().remove(at(commit), listed()), begun.exists()) == (5, False)
 
 
 def test_a_damaged_cache_is_said_to_be_damaged(hub: Hub, commit: str) -> None:
     folder = download(at(commit))
     (folder / "config.json").resolve().unlink()
     with pytest.raises(WeightsError, match=r"The hub's cache in .*models--me--mine is damaged"):
-        HubWeights().remove(at(commit), list(FILES))
+        HubWeights().remove(at(commit), listed())
 
 
 def test_files_of_a_dataset_are_in_a_repository_of_their_own_kind(hub: Hub) -> None:
@@ -502,6 +544,6 @@ def test_files_of_a_dataset_are_in_a_repository_of_their_own_kind(hub: Hub) -> N
     plain = huggingface_hub.snapshot_download("me/mine", repo_type="dataset", revision=commit, local_files_only=True)
     assert Path(plain) == folder
     assert HubWeights().read(at(commit, "datasets/me/mine"), "data.jsonl", start=1, size=1) == b"}"
-    assert HubWeights().remove(at(commit, "datasets/me/mine"), list(files)) > len(WEIGHTS)
+    assert HubWeights().remove(at(commit, "datasets/me/mine"), listed(files)) > len(WEIGHTS)
     with pytest.raises(NotFound, match="The hub has no repository me/mine"):
         HubWeights().inspect(at())

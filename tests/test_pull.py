@@ -104,7 +104,10 @@ def test_the_plan_changes_nothing(run: Run, web: str, hub: Hub) -> None:
     (place / "tokenizer.json").unlink()
     plan = json.loads(run("pull", "far", "--dry-run", "--json").stdout)
     assert (plan["bytes"], plan["source"]) == (2, at(web))
-    assert [file["here"] for file in plan["files"]] == [True, True, False]
+    assert [(file["here"], file["verified"]) for file in plan["files"]] == [(True, True), (True, True), (False, False)]
+    (place / "config.json").write_bytes(FILES["config.json"][::-1])  # of the right size
+    here = [line.split("  ")[-1].strip() for line in run("pull", "far", "--dry-run").stdout.splitlines()]
+    assert here == ["HERE", "not verified", "yes", "no"]
 
 
 def test_a_model_in_a_package_needs_no_pull(run: Run) -> None:
@@ -206,6 +209,24 @@ def test_a_dataset_is_not_pulled(run: Run) -> None:
     assert (result.exit_code, result.stderr) == (1, "Error: 'hatchling-dialogues' is a dataset, not a model.\n")
 
 
+def test_other_files_at_the_same_address_leave_what_was_pulled(run: Run, web: str, hub: Hub) -> None:
+    path = write_card(at(web))
+    place, card = pulled(run, "far"), read_card(path)
+    new = {**FILES, "config.json": b"[1]", "tokenizer.json": b"[2]"}
+    hub.add("a/b", new)
+    write_card(at(web), files=listed(new))
+    hub.fault("tokenizer.json", "corrupt")
+    assert run("pull", "far").exit_code == 1
+    assert (content(place), find_weights(card, path)) == (FILES, place)
+    hub.mend()
+    other = pulled(run, "far")
+    assert (content(place), find_weights(card, path)) == (FILES, place)
+    assert (content(other), find_weights(read_card(path), path)) == (new, other)
+    assert len(hub.asked("GET", "/objects/", "storage")) == 1  # the weights are the same, and have two names now
+    assert run("rm", "far", "--yes").stdout.count("3 files, ") == 2
+    assert list(Path(os.environ["ZOO_DATA"], "weights").iterdir()) == []
+
+
 # -- without a network -------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +316,9 @@ def test_a_damaged_record_counts_as_empty_and_is_kept(run: Run, folder: Path, da
     assert f"Warning: The record of pulled weights, {record_file()}, is damaged and counts as empty." in pull.stderr
     assert pull.stdout == f"{place}\n"
     assert record_file().with_name("pulled.json.damaged").read_bytes() == damage
+    record_file().write_bytes(damage)
+    assert f"Warning: The record of pulled weights, {record_file()}, is damaged" in run("list", "--pulled").stderr
+    run("pull", "far")
     assert pulled_ids() == {"far"}
 
 

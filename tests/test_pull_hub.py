@@ -12,7 +12,7 @@ import huggingface_hub
 import msgspec
 import pytest
 from click.testing import Result
-from far_model import FILES, at, until, write_card, zoo
+from far_model import FILES, at, listed, until, write_card, zoo
 from hub_standin import TOKEN, Hub
 
 from zoo_core import Source, card_yaml, read_card
@@ -132,16 +132,23 @@ def test_wrong_files_never_become_visible(commit: str, hub: Hub, run: Run, kind:
     assert run("pull", "far").exit_code == 0
 
 
-def test_a_damaged_file_in_the_cache_is_named_with_the_way_out(commit: str, hub: Hub, run: Run) -> None:
+@pytest.mark.parametrize("path", ["model.safetensors", "config.json"])
+def test_a_damaged_file_in_the_cache_is_fetched_anew(commit: str, hub: Hub, run: Run, path: str) -> None:
     place = Path(run("pull", "far").stdout.strip())
-    (place / "model.safetensors").resolve().write_bytes(FILES["model.safetensors"][::-1])
+    (place / path).resolve().write_bytes(FILES[path][::-1])
     assert run("verify", "far").exit_code == 1
+    assert run("pull", "far").stdout == f"{place}\n"
+    assert run("verify", "far").exit_code == 0
+
+
+def test_another_file_in_the_cache_is_named_with_the_way_out(commit: str, hub: Hub, run: Run) -> None:
+    place = Path(run("pull", "far").stdout.strip())
+    other = (place / "config.json").resolve()
+    (place / "model.safetensors").unlink()
+    (place / "model.safetensors").symlink_to(other)
     result = run("pull", "far")
     assert result.exit_code == 1
-    assert "remove it with zoo rm" in result.stderr
-    assert run("rm", "far", "--yes").exit_code == 0
-    assert run("pull", "far").exit_code == 0
-    assert run("verify", "far").exit_code == 0
+    assert f"remove it with zoo rm, or delete {other}, then pull again" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -240,6 +247,21 @@ def test_pulled_weights_are_removed_from_the_cache(commit: str, hub: Hub, run: R
     result = run("rm", "far", "--yes")
     assert (result.exit_code, result.stderr) == (0, "Removed 1.02 MB\n")
     assert not place.exists()
+    assert cached() == []
+
+
+def test_what_a_failed_pull_had_complete_is_removed(commit: str, hub: Hub, run: Run) -> None:
+    hub.fault("model.safetensors", "corrupt")
+    assert run("pull", "far").exit_code == 1
+    (*complete,) = cached()
+    few = {"config.json": FILES["config.json"]}
+    write_card(on_hub(commit), files=listed(few), name="near")
+    place = Path(run("pull", "near").stdout.strip())
+    assert set(complete) <= set(cached())
+    result = run("rm", "far", "--yes")
+    assert (result.exit_code, "an unfinished pull, 2 bytes" in result.stdout) == (0, True), result.output
+    assert content(place) == few
+    assert run("rm", "near", "--yes").exit_code == 0
     assert cached() == []
 
 

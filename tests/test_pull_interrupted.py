@@ -17,7 +17,10 @@ from click.testing import Result
 from far_model import FILES, at, listed, until, write_card, zoo
 from hub_standin import Hub
 
+from zoo_core import Zoo, read_card
+from zoo_core.cli.progress import watching
 from zoo_core.weights.pulled import pulled_ids
+from zoo_core.weights.pulling import needed, plan
 
 Run = Callable[..., Result]
 SIZE = len(FILES["model.safetensors"])
@@ -97,9 +100,39 @@ def test_what_a_stopped_pull_has_left_can_be_removed(web: str, hub: Hub, run: Ru
         process.kill()
     result = run("rm", "far", "--yes")
     assert result.exit_code == 0, result.stderr
-    assert re.search(r"begun  an unfinished pull, 512 KB$", result.stdout.strip())
-    assert weights().get("model.safetensors") is None
-    assert SIZE // 2 not in weights().values()
+    assert re.search(r"files-\w+  an unfinished pull, 512 KB$", result.stdout.strip())
+    assert weights() == {}
+
+
+def test_what_a_failed_pull_had_complete_can_be_removed(web: str, hub: Hub, run: Run) -> None:
+    hub.fault("model.safetensors", "corrupt")
+    assert run("pull", "far").exit_code == 1
+    left = sum(weights().values())
+    assert left == len(FILES["config.json"]) + len(FILES["tokenizer.json"])
+    result = run("rm", "far", "--yes")
+    assert (result.exit_code, result.stderr) == (0, f"Removed {left} bytes\n")
+    assert weights() == {}
+    assert "nothing to remove" in run("rm", "far", "--yes").stderr
+
+
+def test_what_was_begun_beside_a_finished_pull_is_removed_and_counted(web: str, hub: Hub, run: Run) -> None:
+    place = Path(run("pull", "far").stdout.strip())
+    write_card(at(web), files=[*listed(), {"path": "README.md", "size": 10**6, "sha256": "0" * 64}])
+    begun = place.parent / "begun" / "half"
+    begun.write_bytes(bytes(SIZE))
+    result = run("rm", "far", "--yes")
+    assert (result.stdout, result.stderr) == (f"{place}  3 files, 2.05 MB\n", "Removed 2.05 MB\n")
+    assert weights() == {}
+
+
+def test_a_damaged_record_lets_finished_files_be(web: str, hub: Hub, run: Run) -> None:
+    """Nobody knows then which of them another model uses."""
+    run("pull", "far")
+    Path(os.environ["ZOO_DATA"], "pulled.json").write_bytes(b"{")
+    result = run("rm", "far", "--yes")
+    assert "is damaged and counts as empty" in result.stderr
+    assert "nothing to remove" in result.stderr
+    assert weights() == {path: len(content) for path, content in FILES.items()}
 
 
 # -- the disk ----------------------------------------------------------------------------------------------------------
@@ -117,18 +150,17 @@ def test_a_disk_without_room_is_not_begun_with(web: str, hub: Hub, run: Run) -> 
 
 
 def test_what_was_begun_needs_no_room_again(web: str, hub: Hub, run: Run) -> None:
-    """The disk that a stopped pull has nearly filled is large enough for the rest."""
+    """The disk that a stopped pull has nearly filled is large enough for the rest. What others have begun does not count."""
     hub.fault("model.safetensors", "slow")
     with zoo("pull", "far") as process:
         until(half_is_here, "half of the file")
         process.kill()
-    from zoo_core import RemoteFile, Source
-    from zoo_core.weights.pulling import Plan, needed
-
     (begun,) = Path(os.environ["ZOO_DATA"], "weights").glob("*/begun")
-    file = RemoteFile(path="model.safetensors", size=SIZE)
-    plan = Plan(source=Source(hub="url"), files=[file], missing=[file], store=begun)
-    assert needed(plan) == SIZE - SIZE // 2
+    (begun / "of another pull").write_bytes(bytes(SIZE // 4))
+    card = Path(os.environ["ZOO_CONFIG"], "cards", "far.yaml")
+    with watching() as watcher:
+        planned = plan(Zoo(), read_card(card), card, watcher)
+    assert needed(planned) == sum(file.size for file in planned.missing) - SIZE // 2
 
 
 def test_a_disk_that_is_full_in_the_middle(web: str, hub: Hub, run: Run) -> None:

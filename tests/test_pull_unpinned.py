@@ -79,12 +79,15 @@ class Shelf:
     def store(self, source: Source) -> Path:
         return data_folder() / "shelf" / "begun"
 
+    def begun(self, source: Source, file: RemoteFile) -> Path:
+        return self.store(source) / file.path
+
     def download(self, download: Download) -> Path:
         if not self.reachable:
             raise Unreachable("The shelf does not answer.")
         folder = data_folder() / "shelf" / download.source.revision
         for file in download.files:
-            begun = self.store(download.source) / file.path
+            begun = self.begun(download.source, file)
             write_whole(begun, self.files[file.path])
             download.check(begun, file)
             (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
@@ -242,6 +245,8 @@ def test_the_plan_names_the_commit() -> None:
         ("config.json", {"path": "/config.json"}, "which no folder may hold"),
         ("config.json", {"path": "a" * 300 + ".json"}, "which no folder may hold"),
         ("config.json", {"path": "con\u202efig.json"}, "which no folder may hold"),
+        ("config.json", {"path": "README.md"}, "has a file called 'README.md' twice"),
+        ("config.json", {"path": "README.md/x/y"}, "has a file called 'README.md' which is the folder of another"),
     ],
 )
 def test_lies_are_refused(shelf: Callable[..., None], path: str, lie: dict[str, Any], message: str) -> None:

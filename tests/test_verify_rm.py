@@ -13,8 +13,9 @@ import pytest
 from click.testing import Result
 from far_model import FILES, SIZE, at, listed, write_card
 
-from zoo_core import sha256_of
+from zoo_core import Zoo, sha256_of
 from zoo_core.weights.pulled import pulled_ids
+from zoo_core.weights.removing import removals, remove
 
 Run = Callable[..., Result]
 
@@ -155,14 +156,37 @@ def test_an_alias_is_removed_too(place: Path, run: Run, folder: Path) -> None:
 
 
 def test_files_of_two_models_stay_for_the_other(place: Path, run: Run, folder: Path) -> None:
+    write_card(at(folder.as_uri()), name="near")
+    assert Path(run("pull", "near").stdout.strip()) == place
+    assert run("rm", "far", "--yes").stderr == "Removed 0 bytes\n"
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == FILES
+    assert run("verify", "near").exit_code == 0
+    assert run("rm", "near", "--yes").stderr == f"Removed {SIZE / 1e6:.2f} MB\n"
+    assert not place.exists()
+
+
+def test_a_model_with_fewer_files_has_a_folder_of_its_own(place: Path, run: Run, folder: Path) -> None:
     few = {path: FILES[path] for path in ("config.json", "model.safetensors")}
     write_card(at(folder.as_uri()), files=listed(few), name="near")
-    assert Path(run("pull", "near").stdout.strip()) == place
-    assert run("rm", "far", "--yes").stderr == "Removed 2 bytes\n"
-    assert {path.name: path.read_bytes() for path in place.iterdir()} == few
+    assert run("pull", "near").exit_code == 0
+    assert run("rm", "far", "--yes").stderr == "Removed 2 bytes\n"  # the others have a second name
+    assert not place.exists()
     assert run("verify", "near").exit_code == 0
     assert run("rm", "near", "--yes").stderr == f"Removed {(SIZE - 2) / 1e6:.2f} MB\n"
-    assert not place.exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_another_pull_uses_meanwhile_stays(place: Path, run: Run, folder: Path, zoo: Zoo, finished: bool) -> None:
+    """The user is still being asked when another model's pull records the same files."""
+    if not finished:
+        Path(os.environ["ZOO_DATA"], "pulled.json").unlink()
+    (found,) = removals(zoo, "far", print)
+    assert (found.size, found.record is not None) == (SIZE, finished)
+    write_card(at(folder.as_uri()), name="near")
+    assert Path(run("pull", "near").stdout.strip()) == place
+    assert remove(zoo, found) == 0
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == FILES
+    assert pulled_ids() == {"near"}
 
 
 def test_a_source_without_its_plugin_cannot_be_removed(place: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -411,13 +411,15 @@ def test_an_address_cannot_be_listed() -> None:
 def test_what_is_removed(web: str, hub: Hub) -> None:
     source = Source(hub="url", url=web)
     place = download(web)
-    assert UrlWeights().remove(source, ["config.json", "not there"]) == 8
-    assert set(content(place)) == set(FILES) - {"config.json"}
+    files = [remote(path, data) for path, data in FILES.items()]
+    assert UrlWeights().remove(source, files[:1]) == 0  # another list, which is not here
+    assert content(place) == FILES
+    other = {"config.json": b"[1, 2, 3, 4]"}
+    hub.add("a/b", other)
     hub.fault("config.json", "truncated", times=None)
     with pytest.raises(Unreachable):
-        download(web, ONE)
+        download(web, other)
     half = sum(path.stat().st_size for path in begun(web))
-    rest = sum(map(len, FILES.values())) - 8
-    assert UrlWeights().remove(source, list(FILES)) == rest + half
+    assert UrlWeights().remove(source, files) == sum(map(len, FILES.values())) + half
     assert not place.parent.exists()
     assert list(Path(os.environ["ZOO_DATA"], "weights").iterdir()) == []

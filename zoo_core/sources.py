@@ -75,15 +75,19 @@ class WeightSource(Protocol):
     def store(self, source: Source) -> Path:
         """The folder where `download` keeps what it has begun, and nothing else; it may not exist yet.
 
-        Its disk is asked for free space, and what lies in it is not fetched again.
+        Its disk is asked for free space.
         """
+        ...
+
+    def begun(self, source: Source, file: RemoteFile) -> Path:
+        """Where in `store` a file lies until it is complete; what is there of it is not fetched again."""
         ...
 
     def download(self, download: Download) -> Path:
         """Fetch what is not there, several files at a time, resuming what was interrupted; return the folder of the files."""
         ...
 
-    def remove(self, source: Source, files: Sequence[str]) -> int:
+    def remove(self, source: Source, files: Sequence[RemoteFile]) -> int:
         """Remove files of a repository at this revision, and what was begun of it; return the bytes that were freed."""
         ...
 

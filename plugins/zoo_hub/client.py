@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_session
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -32,9 +32,13 @@ def kind_of(repo: str) -> tuple[str, str]:
 
 
 @contextmanager
-def in_words(repo: str) -> Iterator[None]:
-    """Turn what the client library raises about a repository into a `ZooError` of one sentence."""
+def in_words(repo: str, *, writes: bool = False) -> Iterator[None]:
+    """Turn what the client library raises about a repository into a `ZooError` of one sentence.
+
+    `writes` says that files of ours are written meanwhile: what the disk says then is for the caller.
+    """
     try:
+        _require_session()
         yield
     except GatedRepoError as error:
         raise ZooError(
@@ -62,6 +66,34 @@ def in_words(repo: str) -> Iterator[None]:
         raise _refusal(repo, error) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise Unreachable(f"The hub cannot be reached for {repo}: {_line(error)}.") from error
+    except UnicodeEncodeError as error:
+        raise ZooError(
+            f"The hub cannot be asked for {repo}, because the token has characters that none has; set HF_TOKEN to "
+            "another or log in with: hf auth login"
+        ) from error
+    except OSError as error:
+        if writes:
+            raise
+        raise ZooError(
+            f"The hub cannot be asked for {repo}, because {error.filename or 'a file of its library'} cannot be read: "
+            f"{_line(error.strerror or error)}; look at HF_HOME and HF_TOKEN_PATH."
+        ) from error
+
+
+def _require_session() -> None:
+    """Raise a `ZooError` where no connection can be made because of the settings, which the library asks once."""
+    try:
+        get_session()
+    except (ValueError, ImportError, httpx2.InvalidURL) as error:
+        raise ZooError(
+            f"The hub cannot be asked through the proxy that the environment names: {_line(error)}; "
+            "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+        ) from error
+    except OSError as error:
+        raise ZooError(
+            f"The hub cannot be asked, because the certificates that the environment names cannot be read: "
+            f"{_line(error.strerror or error)}; look at SSL_CERT_FILE and SSL_CERT_DIR."
+        ) from error
 
 
 def _refusal(repo: str, error: HfHubHTTPError) -> ZooError:

@@ -60,6 +60,11 @@ class HubWeights:
         """Where files lie until they are complete and verified."""
         return RepositoryCache(source.repo).begun
 
+    def begun(self, source: Source, file: RemoteFile) -> Path:
+        """Where a file lies until then, as far as its name at the hub is known before the hub is asked."""
+        name = file.sha256 or (file.git_id if _COMMIT.fullmatch(file.git_id) else "unknown")
+        return RepositoryCache(source.repo).begun / name
+
     def download(self, download: Download) -> Path:
         """Fetch the files into the cache, several at a time."""
         source, repository = download.source, None
@@ -67,20 +72,25 @@ class HubWeights:
             repository = self.inspect(source)
             source = msgspec.structs.replace(source, revision=repository.revision)
         here = self.present(source, download.files)
-        for file in download.files:
-            if file.path in here:
-                _take(download, here[file.path], file)
-        missing = [file for file in download.files if file.path not in here]
+        wrong = {
+            file.path: error
+            for file in download.files
+            if file.path in here and (error := _problem(download, here[file.path], file))
+        }
+        missing = [file for file in download.files if file.path not in here or file.path in wrong]
         if missing:
             names = _names(repository or self.inspect(source), missing)
+            for path, error in wrong.items():
+                if here[path].resolve().name != names[path]:
+                    raise _in_the_way(here[path], error)
             in_parallel(missing, lambda file, stop: _bring(download, source, file, names[file.path], stop))
         return RepositoryCache(source.repo).snapshot(source.revision)
 
-    def remove(self, source: Source, files: Sequence[str]) -> int:
+    def remove(self, source: Source, files: Sequence[RemoteFile]) -> int:
         """Remove files of a commit from the cache, with whatever was begun."""
         cache = RepositoryCache(source.repo)
         commit = cache.commit(source.revision)
-        return cache.remove(commit, files) if commit else 0
+        return cache.remove(commit, [file.path for file in files]) if commit else 0
 
 
 def _info(source: Source) -> ModelInfo | DatasetInfo:
@@ -94,7 +104,7 @@ def _info(source: Source) -> ModelInfo | DatasetInfo:
                 files_metadata=True,
                 timeout=constants.HF_HUB_ETAG_TIMEOUT,
             )
-        except HFValidationError:
+        except (HFValidationError, UnicodeEncodeError):
             raise
         except (ValueError, TypeError, LookupError, AttributeError) as error:  # no JSON, or none of a repository
             raise Unreachable(
@@ -141,16 +151,14 @@ def _names(repository: Repository, files: Sequence[RemoteFile]) -> dict[str, str
 
 
 def _bring(download: Download, source: Source, file: RemoteFile, name: str, stop: threading.Event) -> None:
-    """Bring one file into the cache. Another commit may have its content there already."""
+    """Bring one file into the cache. Another commit may have its content there already; a damaged one is replaced."""
     cache = RepositoryCache(source.repo)
     blob = cache.blob(name)
     with cache.writing(blob) as begun:
-        new = not blob.exists()
+        new = not blob.exists() or _problem(download, blob, file) is not None
         if new:
             _fetch(download, source, file, begun, stop)
             begun.replace(blob)
-        else:
-            _take(download, blob, file)
         cache.link(blob, cache.file(source.revision, file.path), new=new)
 
 
@@ -159,7 +167,7 @@ def _fetch(download: Download, source: Source, file: RemoteFile, begun: Path, st
     while True:
         earlier = begun.exists()
         try:
-            with in_words(source.repo):
+            with in_words(source.repo, writes=True):
                 fetch(source, file, begun, lambda done: download.progress(file.path, done, file.size), stop)
             download.check(begun, file)
         except WeightsError:
@@ -172,13 +180,19 @@ def _fetch(download: Download, source: Source, file: RemoteFile, begun: Path, st
         os.fsync(written.fileno())
 
 
-def _take(download: Download, path: Path, file: RemoteFile) -> None:
-    """Use a file that is in the cache, if it is the right one."""
+def _problem(download: Download, path: Path, file: RemoteFile) -> WeightsError | None:
+    """What is wrong with a file in the cache. One that is right need not come."""
     try:
         download.check(path, file)
     except WeightsError as error:
-        problem = str(error).removesuffix(".")
-        raise WeightsError(
-            f"{problem}; it is in the hub's cache: remove it with zoo rm, or delete {path.resolve()}, then pull again."
-        ) from error
+        return error
     download.progress(file.path, file.size, file.size)
+    return None
+
+
+def _in_the_way(path: Path, error: WeightsError) -> WeightsError:
+    """A file in the cache has a name under which the hub has another content."""
+    problem = str(error).removesuffix(".")
+    return WeightsError(
+        f"{problem}; it is in the hub's cache: remove it with zoo rm, or delete {path.resolve()}, then pull again."
+    )

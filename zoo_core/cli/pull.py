@@ -58,9 +58,14 @@ def _show(plan: Plan, as_json: bool) -> None:
     size = sum(file.size for file in plan.missing)
     missing = {file.path for file in plan.missing}
     if as_json:
-        files = [{**msgspec.to_builtins(file), "here": file.path not in missing} for file in plan.files]
+        files = [
+            {**msgspec.to_builtins(file), "here": file.path not in missing, "verified": file.path in plan.verified}
+            for file in plan.files
+        ]
         print_json("pull-plan", {"bytes": size, "source": msgspec.to_builtins(plan.source), "files": files})
         return
-    rows = [[file.path, bytes_text(file.size), "no" if file.path in missing else "yes"] for file in plan.files]
+    here = {file.path: "yes" if file.path in plan.verified else "not verified" for file in plan.files}
+    here |= dict.fromkeys(missing, "no")
+    rows = [[file.path, bytes_text(file.size), here[file.path]] for file in plan.files]
     print_table(["FILE", "SIZE", "HERE"], rows)
     click.echo(f"To be downloaded: {bytes_text(size)}", err=True)

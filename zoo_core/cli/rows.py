@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from zoo_core.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -23,7 +27,7 @@ def chosen(catalog: Catalog, patterns: Sequence[str], filters: Mapping[str, Any]
     if filters["pulled"]:
         from zoo_core.weights.pulled import pulled_ids
 
-        here = pulled_ids() | catalog.shipped()
+        here = pulled_ids(lambda warning: click.echo(f"Warning: {printable(warning)}", err=True)) | catalog.shipped()
         rows = [row for row in rows if row.id in here]
     if not license_ and not commercial:
         return rows

@@ -61,9 +61,9 @@ def pulled_folder(card: AnyCard) -> Path | None:
     return Path(record.folder) if record else None
 
 
-def pulled_ids() -> set[str]:
-    """The ids of the cards whose weights were pulled and are still there."""
-    return {record.card for record in records() if Path(record.folder).is_dir()}
+def pulled_ids(warn: Callable[[str], None] = lambda warning: None) -> set[str]:
+    """The ids of the cards whose weights were pulled and are still there. `warn` is told when the record is damaged."""
+    return {record.card for record in records(warn) if Path(record.folder).is_dir()}
 
 
 def record_of(card: AnyCard) -> Pulled | None:
@@ -91,7 +91,7 @@ def damage() -> str:
 
 
 def remember(record: Pulled) -> None:
-    """Add a record, in place of an earlier one of the same card, source and commit."""
+    """Add a record, in place of an earlier one of the same card, source and commit, or folder where there is no commit."""
     _change(lambda others: [*(other for other in others if _key(other) != _key(record)), record])
 
 
@@ -108,7 +108,7 @@ def lock_of(source: Source) -> Path:
 
 
 def _key(record: Pulled) -> tuple[str, ...]:
-    return record.card, record.hub, record.repo, record.url, record.revision
+    return record.card, record.hub, record.repo, record.url, record.revision or record.folder
 
 
 def _same_weights(record: Pulled, card: AnyCard) -> bool:

@@ -22,8 +22,8 @@ from zoo_core.sources import Download, RemoteFile, WeightSource
 from zoo_core.text import bytes_text
 from zoo_core.weights.choosing import wanted_files
 from zoo_core.weights.pulled import Pulled, lock_of, record_of, remember
-from zoo_core.weights.receiving import Receiver, require_safe
-from zoo_core.weights.store import LOCAL, local_folder, nowhere, verify_files
+from zoo_core.weights.receiving import Receiver, remote_files, require_safe
+from zoo_core.weights.store import LOCAL, Verified, local_folder, nowhere, verify_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,18 +40,23 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pull will do: the files, from which source at which commit, those that are still missing, and the place."""
+    """What a pull will do: the files, from which source at which commit, those that are still missing, and the place.
+
+    `verified` are the paths of the files that are here and were found right; `begun` is how many bytes of the missing ones
+    are here.
+    """
 
     source: Source
     files: list[RemoteFile]
     missing: list[RemoteFile]
     store: Path
+    verified: set[str] = set()
+    begun: int = 0
 
 
 def needed(plan: Plan) -> int:
     """The bytes that are still to come: what is missing, less what an earlier pull has begun."""
-    begun = sum(path.stat().st_size for path in plan.store.rglob("*") if path.is_file())
-    return max(0, sum(file.size for file in plan.missing) - begun)
+    return sum(file.size for file in plan.missing) - plan.begun
 
 
 def pull(
@@ -74,7 +79,8 @@ def plan(zoo: Zoo, card: ModelCard, card_path: Path, watcher: Watcher, *, all_fi
     if (record := puller.recorded(offline=False)) is None:
         return puller.first(lambda source: puller.plan(source, puller.hub(source)))
     source = Source(hub=record.hub, repo=record.repo, url=record.url, revision=record.revision)
-    return Plan(source=source, files=_remote(record.files), missing=[], store=Path(record.folder))
+    paths = {file.path for file in record.files}
+    return Plan(source=source, files=remote_files(record.files), missing=[], store=Path(record.folder), verified=paths)
 
 
 class _Puller:
@@ -143,7 +149,7 @@ class _Puller:
             raise WeightsError(
                 f"The card of '{self._card.id}' lists no files, so only {where(source)} itself can tell which they are."
             )
-        files = _remote(self._card.files)
+        files = remote_files(self._card.files)
         here = self.hub(source).present(source, files)
         missing = [file.path for file in files if file.path not in here]
         if missing:
@@ -158,7 +164,7 @@ class _Puller:
 
     def plan(self, source: Source, hub: WeightSource) -> Plan:
         """Which files are to come from a source, and which of them are here. Asks the hub where the card is not enough."""
-        files = _remote(self._card.files)
+        files = remote_files(self._card.files)
         if self._all_files or not files or (source.repo and not source.revision):
             repository = hub.inspect(source)
             source = msgspec.structs.replace(source, revision=repository.revision or source.revision)
@@ -166,7 +172,17 @@ class _Puller:
         require_safe(self._card.id, files)
         present = hub.present(source, files)
         missing = [file for file in files if file.path not in present]
-        return Plan(source=source, files=files, missing=missing, store=hub.store(source))
+        known = Verified()
+        return Plan(
+            source=source,
+            files=files,
+            missing=missing,
+            store=hub.store(source),
+            verified={
+                file.path for file in files if file.path in present and known.get(present[file.path]) == file.sha256
+            },
+            begun=sum(_begun(hub.begun(source, file), file.size) for file in missing),
+        )
 
     def hub(self, source: Source) -> WeightSource:
         """The plugin that knows a source's hub."""
@@ -254,8 +270,13 @@ def where(source: Source) -> str:
     return f"{source.repo or source.url} ({source.hub})"
 
 
-def _remote(files: Sequence[File]) -> list[RemoteFile]:
-    return [RemoteFile(path=file.path, size=file.size, sha256=file.sha256) for file in files]
+def _begun(path: Path, size: int) -> int:
+    """How much of a file is there; what is too long is fetched anew."""
+    try:
+        there = path.stat().st_size
+    except OSError:  # finished or removed by another run meanwhile
+        return 0
+    return there if there <= size else 0
 
 
 def _hubs(card: ModelCard) -> list[Source]:

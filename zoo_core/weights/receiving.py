@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 from zoo_core.cards.parts import File
 from zoo_core.errors import WeightsError
 from zoo_core.files import sha256_of
+from zoo_core.sources import RemoteFile
 from zoo_core.weights.store import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from zoo_core.sources import RemoteFile
 
 #: The longest path of a file, which is what a card allows.
 _MAX_PATH = 255
@@ -106,6 +105,18 @@ def require_safe(model: str, files: Sequence[RemoteFile]) -> None:
             raise WeightsError(f"'{model}' has a file called '{file.path[:80]}', which no folder may hold.")
         if file.size < 0:
             raise WeightsError(f"The file {file.path} of '{model}' is said to have {file.size} bytes.")
+    folders = {str(folder) for file in files for folder in PurePosixPath(file.path).parents}
+    seen: set[str] = set()
+    for file in files:
+        if file.path in folders or file.path in seen:
+            what = "which is the folder of another" if file.path in folders else "twice"
+            raise WeightsError(f"'{model}' has a file called '{file.path[:80]}' {what}, so no folder may hold them.")
+        seen.add(file.path)
+
+
+def remote_files(files: Sequence[File]) -> list[RemoteFile]:
+    """The files that a card or a record names, as a hub has them."""
+    return [RemoteFile(path=file.path, size=file.size, sha256=file.sha256) for file in files]
 
 
 def _identity(path: Path) -> tuple[int, ...]:

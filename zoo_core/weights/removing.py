@@ -15,7 +15,8 @@ from zoo_core.cards.parts import Source
 from zoo_core.errors import NotFound, WeightsError, ZooError
 from zoo_core.locks import locked
 from zoo_core.sources import RemoteFile
-from zoo_core.weights.pulled import Pulled, forget, lock_of, records
+from zoo_core.weights.pulled import Pulled, damage, forget, lock_of, records
+from zoo_core.weights.receiving import remote_files
 from zoo_core.weights.store import local_folder
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     source: Source
     folder: Path
-    files: list[str]
+    files: list[RemoteFile]
     size: int
     record: Pulled | None
 
@@ -43,18 +44,20 @@ def removals(zoo: Zoo, reference: str, warn: Callable[[str], None]) -> list[Remo
     A model whose card is gone is found by its id.
     """
     everything = records(warn)
-    card: ModelCard | None = None
-    name = reference
-    if not any(record.card == reference for record in everything):
+    counted: set[Path] = set()
+    recorded = any(record.card == reference for record in everything)
+    try:
         card, path = zoo.catalog.model(reference)
-        name = card.id
-    found = [_of_record(zoo, record, everything) for record in everything if record.card == name]
+    except ZooError:
+        if not recorded:
+            raise
+        card = None
+    name = reference if card is None or recorded else card.id
+    found = [_of_record(zoo, record, everything, counted) for record in everything if record.card == name]
+    if card is not None and card.id == name:
+        found += _unfinished(zoo, card, everything, counted)
     if card is not None and not found:
-        found = _begun(zoo, card)
-        if not found:
-            raise NotFound(
-                f"No weights of '{name}' were pulled, so there is nothing to remove.{_elsewhere(card, path)}"
-            )
+        raise NotFound(f"No weights of '{card.id}' were pulled, so there is nothing to remove.{_elsewhere(card, path)}")
     return found
 
 
@@ -67,8 +70,11 @@ def remove(zoo: Zoo, removal: Removal) -> int:
     with locked(lock_of(removal.source), refuse):
         hub = _hub(zoo, removal.source)
         _require_same_place(removal, hub)
+        model = removal.model if removal.record else ""
+        used = _used_by_others(model, records())  # which another pull may have changed since the user was asked
+        files = [file for file in removal.files if removal.folder / file.path not in used]
         try:
-            freed = hub.remove(removal.source, removal.files)
+            freed = hub.remove(removal.source, files)
         except OSError as error:
             place = f" in {error.filename}" if error.filename else ""
             raise WeightsError(
@@ -81,7 +87,7 @@ def remove(zoo: Zoo, removal: Removal) -> int:
 
 def _require_same_place(removal: Removal, hub: WeightSource) -> None:
     """A branch may have moved since, so that the hub now means the files of another commit."""
-    files = [RemoteFile(path=file.path, size=file.size) for file in removal.record.files] if removal.record else []
+    files = remote_files(removal.record.files) if removal.record else []
     folder = removal.folder
     if any(not path.absolute().is_relative_to(folder) for path in hub.present(removal.source, files).values()):
         raise WeightsError(
@@ -89,30 +95,52 @@ def _require_same_place(removal: Removal, hub: WeightSource) -> None:
         )
 
 
-def _of_record(zoo: Zoo, record: Pulled, everything: Sequence[Pulled]) -> Removal:
+def _of_record(zoo: Zoo, record: Pulled, everything: Sequence[Pulled], counted: set[Path]) -> Removal:
     source = Source(hub=record.hub, repo=record.repo, url=record.url, revision=record.revision)
-    shared = {
-        file.path
-        for other in everything
-        if other.card != record.card and other.folder == record.folder
-        for file in other.files
-    }
-    files = [file.path for file in record.files if file.path not in shared]
-    size = sum(_size(Path(record.folder) / path) for path in files)
-    return Removal(model=record.card, source=source, folder=Path(record.folder), files=files, size=size, record=record)
+    folder = Path(record.folder)
+    used = _used_by_others(record.card, everything)
+    files = [file for file in remote_files(record.files) if folder / file.path not in used]
+    size = sum(_size(folder / file.path) for file in files) + _begun_size(zoo, source, counted)
+    return Removal(model=record.card, source=source, folder=folder, files=files, size=size, record=record)
 
 
-def _begun(zoo: Zoo, card: ModelCard) -> list[Removal]:
-    """What pulls that never finished have left."""
+def _unfinished(zoo: Zoo, card: ModelCard, everything: Sequence[Pulled], counted: set[Path]) -> list[Removal]:
+    """What pulls that never finished have left: what they had begun, and the files that were complete already."""
     found = []
+    used = _used_by_others("", everything)
+    files = remote_files(card.files) if not damage() else []  # without the record nobody knows what else uses them
     for source in card.sources:
         try:
-            store = _hub(zoo, source).store(source)
+            hub = _hub(zoo, source)
+            folder = hub.store(source)
+            here = hub.present(source, files) if folder.is_dir() else {}
         except ZooError:
             continue
-        if size := sum(_size(path) for path in store.rglob("*")):
-            found.append(Removal(model=card.id, source=source, folder=store, files=[], size=size, record=None))
+        left = {path: place.absolute() for path, place in here.items() if place.absolute() not in used}
+        size = sum(map(_size, left.values())) + _begun_size(zoo, source, counted)
+        for path, place in left.items():
+            folder = place.parents[path.count("/")]
+        if size:
+            whole = files if left else []
+            found.append(Removal(model=card.id, source=source, folder=folder, files=whole, size=size, record=None))
     return found
+
+
+def _used_by_others(model: str, everything: Sequence[Pulled]) -> set[Path]:
+    """The files that the records of other models name."""
+    return {Path(record.folder) / file.path for record in everything if record.card != model for file in record.files}
+
+
+def _begun_size(zoo: Zoo, source: Source, counted: set[Path]) -> int:
+    """The bytes that pulls from a source have begun, unless they are `counted` already."""
+    try:
+        store = _hub(zoo, source).store(source)
+    except ZooError:
+        return 0
+    if store in counted:
+        return 0
+    counted.add(store)
+    return sum(_size(path) for path in store.rglob("*"))
 
 
 def _hub(zoo: Zoo, source: Source) -> WeightSource:
