@@ -257,3 +257,12 @@ def test_reading_works_from_the_cache_and_says_when_it_cannot(
 def test_a_lone_reference_to_a_hub_is_a_model_and_no_prompt(run: Callable[..., Result], hub: Hub) -> None:
     result = run("chat", "hf:me/none")
     assert (result.exit_code, "The hub has no repository me/none" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["zoo.yaml", "README.md"])
+def test_what_is_large_is_not_fetched(run: Callable[..., Result], hub: Hub, repo: str, card: Path, name: str) -> None:
+    hub.add("me/mine", {name: b"x" * 5_000_001})
+    hub.requests.clear()
+    result = run("card", "publish", card, "--to", "hf:me/mine", "--dry-run")
+    assert (result.exit_code, f"{name} in me/mine has more than 5,000,000 bytes" in result.stderr) == (1, True)
+    assert [each.method for each in hub.requests if each.path.endswith(name)] == ["HEAD"]

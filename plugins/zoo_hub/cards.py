@@ -6,10 +6,12 @@ in between is refused by the hub and nothing is half done. The token is the clie
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+import httpx2
+from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
 from zoo_core import (
     AnyCard,
@@ -31,8 +33,8 @@ from zoo_hub.metadata import evaluation_results, left_out, readme_keys
 
 CARD_FILE = "zoo.yaml"
 RESULTS = ".eval_results/zoo.yaml"
-#: The longest README that is changed, in bytes.
-_MAX_README = 5_000_000
+#: The longest card and README that are read, in bytes.
+_MAX_BYTES = 5_000_000
 
 
 class HubCards:
@@ -41,16 +43,10 @@ class HubCards:
     def read(self, address: str) -> bytes:
         """The `zoo.yaml` at `[datasets/]owner/name[@revision]`, from the hub's own cache where it is offline."""
         kind, repo, revision = _split(address)
-        with in_words(repo):
-            try:
-                path = hub_api().hf_hub_download(repo, CARD_FILE, repo_type=kind, revision=revision)
-            except EntryNotFoundError as error:
-                if not isinstance(error, HfHubHTTPError):  # offline, and not in the cache
-                    raise
-                raise NotFound(
-                    f"The repository {repo} has no {CARD_FILE}; make a card with: zoo card new hf:{address}"
-                ) from None
-        return Path(path).read_bytes()
+        path = _small_file(hub_api(), repo, kind, revision, CARD_FILE)
+        if path is None:
+            raise NotFound(f"The repository {repo} has no {CARD_FILE}; make a card with: zoo card new hf:{address}")
+        return path.read_bytes()
 
     def publish(self, request: PublishRequest) -> HubPublication:
         """Look at the repository and prepare one commit. Raises `CardError` for a version that it has with another content."""
@@ -139,16 +135,27 @@ def _order(card: AnyCard) -> list[int]:
 
 def _text(api: HfApi, repo: str, kind: str, commit: str, name: str) -> str | None:
     """A text file of a repository, None where there is none. Line ends are kept."""
-    with in_words(repo):
-        try:
-            path = Path(api.hf_hub_download(repo, name, repo_type=kind, revision=commit))
-        except EntryNotFoundError as error:
-            if not isinstance(error, HfHubHTTPError):
-                raise
-            return None
-    if path.stat().st_size > _MAX_README:
-        raise ZooError(f"{name} in {repo} is larger than {_MAX_README:,} bytes, which is not changed.")
+    path = _small_file(api, repo, kind, commit, name)
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode() if path else None
     except UnicodeDecodeError:
         raise ZooError(f"{name} in {repo} is no UTF-8 text; mend it first.") from None
+
+
+def _small_file(api: HfApi, repo: str, kind: str, revision: str | None, name: str) -> Path | None:
+    """A file of a repository, in the hub's cache; None where the repository has none. What is large is not fetched.
+
+    Where the hub is out of reach the cache alone is asked.
+    """
+    url = hf_hub_url(repo, name, repo_type=kind, revision=revision, endpoint=constants.ENDPOINT)
+    with in_words(repo):
+        try:
+            with suppress(OfflineModeIsEnabled, httpx2.TransportError):
+                size = api.get_hf_file_metadata(url=url).size
+                if size is None or size > _MAX_BYTES:
+                    raise ZooError(f"{name} in {repo} has more than {_MAX_BYTES:,} bytes, which is not read.")
+            return Path(api.hf_hub_download(repo, name, repo_type=kind, revision=revision))
+        except EntryNotFoundError as error:
+            if not isinstance(error, HfHubHTTPError):  # offline, and not in the cache
+                raise
+            return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What the targets of each hook must be able to do: the names of their methods.
 METHODS = {
-    "zoo_weight_sources": ("inspect", "read", "present", "store", "download", "remove"),
+    "zoo_weight_sources": ("inspect", "read", "present", "store", "begun", "download", "remove"),
     "zoo_model_families": ("load_tokenizer", "load_model", "create"),
     "zoo_data_builders": ("build",),
     "zoo_trainers": ("train",),
