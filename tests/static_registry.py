@@ -51,8 +51,8 @@ def index_of(root: Path) -> Any:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """All files below a folder but for its lock."""
-    found = (path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+    """All files below a folder but for its lock and the mark of a mirror."""
+    found = (path for path in root.rglob("*") if path.is_file() and path.name not in {".lock", ".mirror"})
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 

@@ -221,6 +221,20 @@ def test_branch_that_waits_is_added_to(publish: Publish, remote: Path) -> None:
     assert titles == ["Add the card of parrot 1.0.0", "By somebody else", "Add the card of parrot 1.0.0"]
 
 
+def test_names_that_git_cannot_tell_apart_have_branches_of_their_own(publish: Publish, remote: Path) -> None:
+    for text in (card("a-b"), card("a..b"), card("a..b", summary="Changed while it waits.")):
+        assert publish(text, remote).exit_code == 0
+    first, second = sorted(heads(remote).keys() - {"main"})
+    assert (first, second[:9], second[-6:]) == ("card/a-b-1.0.0", "card/a-b-", "-1.0.0")
+    assert git(remote, "rev-list", "--count", f"main..{second}") == "2"
+
+
+def test_card_whose_file_would_be_a_collection(publish: Publish, remote: Path) -> None:
+    result = publish(card("birds.collection"), remote)
+    assert (result.exit_code, "give the card another id" in result.stderr) == (1, True)
+    assert heads(remote).keys() == {"main"}
+
+
 def test_file_of_another_card_is_not_overwritten(publish: Publish, remote: Path) -> None:
     push(remote, {HOME: card("crow")})
     result = publish(card(), remote)
@@ -380,6 +394,22 @@ def test_repository_around_the_run_is_left_alone(
     assert "card/parrot-1.0.0" in heads(remote)
 
 
+def test_filters_of_the_user_do_not_run(
+    publish: Publish, run: Callable[..., Result], remote: Path, git_home: Path
+) -> None:
+    push(
+        remote, {".gitattributes": "*.yaml filter=x ident text eol=crlf\nparrot.yaml working-tree-encoding=UTF-16LE\n"}
+    )
+    made = git_home / "made"
+    with (git_home / "gitconfig").open("a") as config:
+        config.write(f'[filter "x"]\nsmudge = touch {made}; cat\nclean = touch {made}; cat\nrequired = true\n')
+    assert publish(card(), remote, "--direct", "--yes").exit_code == 0
+    assert publish(card(version="1.0.1"), remote).exit_code == 0
+    assert run("registry", "add", "birds", f"git:{remote}").stderr == ""
+    assert not made.exists()
+    assert file(remote, "card/parrot-1.0.1") == written(card(version="1.0.1"))
+
+
 def test_ignored_file_is_published_all_the_same(publish: Publish, remote: Path) -> None:
     push(remote, {".gitignore": "models/phoenix\n"})
     assert publish(card(), remote).exit_code == 0
@@ -428,6 +458,10 @@ def test_address_that_is_none(address: str, tmp_path: Path, monkeypatch: pytest.
         ("http://secret@127.0.0.1:1/cards", 1, "cannot be reached"),
         ("ssh://user:secret@127.0.0.1:1/cards", 1, "cannot be reached"),
         ("http://[::1]:1/cards", 1, "cannot be reached"),
+        ("http://me:pa secret@127.0.0.1:1/cards", 1, "127.0.0.1:1/cards"),
+        ("http://127.0.0.1:1/cards?private_token=secret", 1, "cannot be reached"),
+        ("me:secret@127.0.0.1:cards", 1, "127.0.0.1"),
+        ("http:/me:secret@127.0.0.1:1/cards", 1, "…@127.0.0.1"),
         ("our cards.git#no-such-branch", 1, "has no branch 'no-such-branch'"),
     ],
 )

@@ -363,6 +363,46 @@ def test_copy_stays_when_the_repository_is_no_good(run: Run, remote: Path, tmp_p
     assert names(run) == {"owl", "crow"}
 
 
+def test_history_that_was_rewritten_is_refused(run: Run, remote: Path, tmp_path: Path) -> None:
+    push(remote, {"models/crow.yaml": card("crow")})
+    run("registry", "add", "birds", f"git:{remote}")
+    work = tmp_path / "our cards.git-work"
+    (work / "models/crow.yaml").write_text(card("crow", summary="Another crow."))
+    git(work, "commit", "--quiet", "--all", "--amend", "--message=Rewritten")
+    git(work, "push", "--quiet", "--force", "origin", "HEAD:main")
+    for more in ("as many commits", "more commits"):
+        result = run("registry", "update", "birds")
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1), more
+        assert "its history was rewritten; to use it all the same, remove the registry 'birds'" in result.stderr
+        push(remote, {"README.md": more})
+    assert json.loads(run("show", "crow", "--json").stdout)["card"]["summary"] == "A bird that talks."
+    run("registry", "remove", "birds")
+    assert run("registry", "add", "birds", f"git:{remote}").exit_code == 0
+    assert json.loads(run("show", "crow", "--json").stdout)["card"]["summary"] == "Another crow."
+
+
+def test_signed_index_follows_the_number_of_commits(run: Run, remote: Path, tmp_path: Path) -> None:
+    for name in ("crow", "wren"):
+        push(remote, {f"models/{name}.yaml": card(name)})
+    run("registry", "add", "birds", f"git:{remote}")
+    work = tmp_path / "our cards.git-work"
+    assert "has serial 4" in run("registry", "build", str(work), "--from", str(work / "models")).stdout
+    push(remote, {"README.md": "now with an index"})
+    result = run("registry", "update", "birds")
+    assert (result.exit_code, "serial 4" in result.stdout) == (0, True), result.stderr
+
+
+def test_repository_of_too_many_cards_is_refused(run: Run, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(remote, {"models/crow.yaml": card("crow"), "models/huge.yaml": card("wren", more="# " + "x" * 1_000_000)})
+    monkeypatch.setattr("zoo_git.cards._MOST_CARDS", 2)
+    result = run("registry", "add", "birds", f"git:{remote}")
+    assert (result.exit_code, "holds more than 2 cards" in result.stderr) == (1, True)
+    monkeypatch.setattr("zoo_git.cards._MOST_CARDS", 3)
+    result = run("registry", "add", "birds", f"git:{remote}")
+    assert (result.exit_code, "models/huge.yaml: the file is larger than 1,000,000 bytes" in result.stderr) == (0, True)
+    assert names(run) == {"owl", "crow"}
+
+
 def test_mirrors_are_tried_in_order(run: Run, remote: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere.git"
     result = run("registry", "add", "birds", f"git:{nowhere}", "--mirror", f"git:{remote}")

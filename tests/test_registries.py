@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from filelock import FileLock
-from static_registry import ZOO, Run, build, contents, index_of, write_cards
+from static_registry import ZOO, Run, build, contents, index_of, local, write_cards
 
 from zoo_core import PublishRequest, ZooError, card_digest, read_card
 from zoo_core.registries.signing import make_key, public_key, read_key, sign, signature_problem, signatures_bytes
@@ -105,6 +105,35 @@ def test_what_was_published_under_a_version_never_changes(run: Run, cards: Path,
     assert contents(root) == before
     write_cards(cards, "a", version="1.10.0", summary="other")  # versions are numbers, not texts
     build(run, root, cards)
+
+
+def test_a_version_that_was_removed_does_not_come_back_as_another(run: Run, cards: Path, root: Path) -> None:
+    build(run, root, cards)
+    (cards / "a.yaml").unlink()
+    before = contents(build(run, root, cards))
+    write_cards(cards, "a", summary="other")
+    result = run("registry", "build", root, "--from", cards)
+    assert (result.exit_code, contents(root)) == (1, before)
+    assert "raise the version of the card" in result.stderr
+    write_cards(cards, "a")  # as it was
+    build(run, root, cards)
+    write_cards(cards, "a", version="1.0.1", summary="other")
+    build(run, root, cards)
+    assert index_of(root)["serial"] == 4
+
+
+def test_the_serial_can_be_raised(run: Run, cards: Path, root: Path) -> None:
+    build(run, root, cards, "--serial", "58")
+    assert index_of(root)["serial"] == 58
+    build(run, root, cards, "--serial", "58")
+    assert index_of(root)["serial"] == 58
+    build(run, root, cards, "--serial", "60")  # though nothing else changes
+    assert index_of(root)["serial"] == 60
+    assert run("registry", "build", root, "--from", cards, "--serial", str(2**53 + 1)).exit_code == 2
+    before = contents(build(run, root, cards, "--serial", str(2**53)))
+    result = run("registry", "build", root, "--from", write_cards(cards, "c"))
+    assert (result.exit_code, contents(root)) == (1, before)
+    assert "has the highest serial there is" in result.stderr
 
 
 def test_all_that_is_wrong_is_told_and_nothing_is_written(run: Run, cards: Path, root: Path) -> None:
@@ -292,7 +321,10 @@ def test_a_signed_registry_stays_signed(run: Run, cards: Path, root: Path, key: 
     assert (result.exit_code, contents(root)) == (2, before)
     assert "is signed; name its key with --key" in result.stderr
     make_key(tmp_path / "other.pem")
-    build(run, root, cards, "--key", tmp_path / "other.pem")
+    result = run("registry", "build", root, "--from", cards, "--key", tmp_path / "other.pem")
+    assert (result.exit_code, contents(root)) == (2, before)
+    assert "is signed, and not with this key" in result.stderr
+    build(run, root, cards, "--key", tmp_path / "other.pem", "--new-key")
     signatures = (root / "index.json.sig").read_bytes()
     index = (root / "index.json").read_bytes()
     assert signature_problem(signatures, index, public_key(read_key(tmp_path / "other.pem"))) == ""
@@ -333,6 +365,25 @@ def test_other_keys_are_refused(run: Run, cards: Path, root: Path, tmp_path: Pat
         result = run("registry", "build", root, "--from", cards, "--key", tmp_path / name)
         assert (result.exit_code, root.exists(), result.stderr.count("\n")) == (1, False, 1), name
         assert "cannot be read" in result.stderr or "is no private ed25519 key without a password" in result.stderr
+
+
+def test_a_private_key_in_the_place_of_another_argument_is_not_printed(
+    run: Run, cards: Path, root: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = key.read_text()
+    line = text.splitlines()[1]
+    for command in (
+        ["add", "r", root, "--key", line],
+        ["build", root, "--from", cards, "--key", line],
+        ["build", root, "--from", cards, "--key", text],
+    ):
+        result = run("registry", *command)
+        assert (result.exit_code in (1, 2), result.stderr.count("\n")) == (True, 1)
+        assert line[20:] not in result.output
+    monkeypatch.setenv("ZOO_REGISTRY_KEY", text)
+    with pytest.raises(ZooError) as caught:
+        publish(cards / "a.yaml", root)
+    assert line[20:] not in str(caught.value)
 
 
 def test_signatures_of_something_else_do_not_pass(key: Path, tmp_path: Path) -> None:
@@ -393,7 +444,9 @@ def test_a_registry_can_begin_with_one_card(run: Run, cards: Path, root: Path) -
     assert run("registry", "add", "r", root).exit_code == 0
 
 
-def test_what_cannot_be_published_into_a_folder(run: Run, cards: Path, root: Path, key: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_published_into_a_folder(
+    run: Run, cards: Path, root: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build(run, root, cards, "--key", key)
     write_cards(tmp_path / "new", "a", summary="other")
     write_cards(tmp_path / "new", "c")
@@ -405,9 +458,17 @@ def test_what_cannot_be_published_into_a_folder(run: Run, cards: Path, root: Pat
         ("c", root, "is signed; name its key"),
         ("c", tmp_path / "file", "is no folder"),
         ("c", tmp_path / "lone", "is no static registry"),
+        ("c", "~nobody-has-this-name/x", "home folder of nobody"),
+        ("c", tmp_path / ("x" * 300), "cannot be read: File name too long"),
+        ("c", tmp_path / "file" / "below", "cannot be"),
     ):
         with pytest.raises(ZooError, match=problem):
             publish(tmp_path / "new" / f"{card}.yaml", target)
+    make_key(tmp_path / "other.pem")
+    monkeypatch.setenv("ZOO_REGISTRY_KEY", str(tmp_path / "other.pem"))
+    with pytest.raises(ZooError, match="is signed, and not with this key"):
+        publish(tmp_path / "new" / "c.yaml", root)
+    (tmp_path / "other.pem").unlink()
     assert contents(tmp_path) == before
 
 
@@ -421,3 +482,72 @@ def test_a_registry_that_changed_meanwhile_is_not_overwritten(
     with pytest.raises(ZooError, match="was changed meanwhile; nothing was written"):
         late.carry_out()
     assert contents(root) == before
+
+
+# -- mirrors and removal -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("serial", [1, 2])
+def test_a_mirror_never_replaces_another_registry(
+    run: Run, cards: Path, root: Path, tmp_path: Path, serial: int
+) -> None:
+    build(run, root, cards, "--serial", str(serial))
+    other = build(run, tmp_path / "other", write_cards(tmp_path / "birds", "owl"))
+    before = contents(other)
+    run("registry", "add", "r", root)
+    result = run("registry", "mirror", "r", other)
+    assert (result.exit_code, contents(other)) == (1, before)
+    assert "holds another registry" in result.stderr
+
+
+def test_a_mirror_goes_into_no_folder_of_other_files(run: Run, cards: Path, root: Path, tmp_path: Path) -> None:
+    run("registry", "add", "r", build(run, root, cards))
+    before = contents(cards)
+    result = run("registry", "mirror", "r", cards)
+    assert (result.exit_code, {path.name for path in cards.iterdir()}) == (1, set(before))
+    assert "holds other files, and no registry" in result.stderr
+    run("registry", "mirror", "r", tmp_path / "stick")
+    (tmp_path / "stick" / "index.json").unlink()  # as a run that is killed leaves it
+    assert run("registry", "mirror", "r", tmp_path / "stick").exit_code == 0
+    assert contents(tmp_path / "stick") == contents(root)
+
+
+@pytest.mark.parametrize("damage", [None, b"damaged"])
+def test_a_copy_whose_signature_is_lost_is_not_mirrored(
+    run: Run, cards: Path, root: Path, key: Path, tmp_path: Path, damage: bytes | None
+) -> None:
+    build(run, root, cards, "--key", key)
+    run("registry", "add", "r", root, "--key", public_key(read_key(key)))
+    signatures = local() / "index.json.sig"
+    signatures.unlink() if damage is None else signatures.write_bytes(damage)
+    result = run("registry", "mirror", "r", tmp_path / "stick")
+    assert (result.exit_code, contents(tmp_path / "stick")) == (1, {})
+    assert "repair it with: zoo registry update r" in result.stderr
+    assert run("registry", "update", "r").exit_code == 0
+    assert run("registry", "mirror", "r", tmp_path / "stick").exit_code == 0
+
+
+def test_a_registry_is_removed_whole_or_not_at_all(
+    run: Run, cards: Path, root: Path, zoo_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("registry", "add", "r", build(run, root, cards))
+    before = contents(local())
+
+    def refuse(*arguments: object, **options: object) -> None:
+        if not options.get("ignore_errors"):
+            raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        result = run("registry", "remove", "r")
+    assert (result.exit_code, result.stderr.count("\n"), contents(local())) == (1, 1, before)
+    assert "cannot be removed: Permission denied; nothing was changed" in result.stderr
+    cache = next((zoo_folders / "cache" / "registries").glob("r.*"))
+    cache.unlink()
+    cache.mkdir()  # so that it cannot be deleted as a file
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", refuse)
+        result = run("registry", "remove", "r")
+    assert (result.exit_code, result.stderr.count("\n"), local().exists()) == (1, 1, False)
+    assert "is removed, but its copy in" in result.stderr
+    assert run("registry", "list").stdout == ""

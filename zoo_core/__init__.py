@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from zoo_core.registries.fetching import Fetcher as Fetcher
     from zoo_core.registries.fetching import FolderFetcher as FolderFetcher
     from zoo_core.registries.fetching import checked as checked
+    from zoo_core.registries.settings import token_variable as token_variable
     from zoo_core.registries.signing import read_key as read_key
     from zoo_core.registries.updating import update_from_cards as update_from_cards
     from zoo_core.registries.updating import update_registry as update_registry
@@ -126,6 +127,7 @@ _HOMES = {
     "Fetcher": "registries.fetching",
     "FolderFetcher": "registries.fetching",
     "checked": "registries.fetching",
+    "token_variable": "registries.settings",
     "read_key": "registries.signing",
     "update_from_cards": "registries.updating",
     "update_registry": "registries.updating",

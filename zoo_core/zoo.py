@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo_core.cards.schema import AnyCard, ModelCard
     from zoo_core.conversation import Template
     from zoo_core.offers import Offer
+    from zoo_core.registries.settings import Registry
 
 #: Problems of cards that are told one by one; a folder of thousands may be broken in the same way thousands of times.
 MOST_WARNINGS = 10
@@ -89,7 +90,25 @@ class Zoo:
         return [
             Place(f"registry {each.name}", each.folder, 29 - number / 1000, each.name)
             for number, each in enumerate(registries)
+            if self._is_usable(each)
         ]
+
+    def _is_usable(self, registry: Registry) -> bool:
+        """Whether what the user may have written into the settings by hand lets a registry's copy be used."""
+        from zoo_core.registries.copies import LocalCopy
+
+        name = registry.name
+        if name in self.plugins.names("zoo_card_sources"):
+            self._warn(f"the registry '{name}' is not used: a card source is called '{name}'; give it another name")
+            return False
+        copy = LocalCopy(name, registry.folder)
+        if registry.trust == "enforce" and copy.exists() and not copy.verified_with(registry.key):
+            self._warn(
+                f"the registry '{name}' is not used: its copy was not verified with the key that you trust; "
+                f"get it again with: zoo registry update {name}"
+            )
+            return False
+        return True
 
     def card_elsewhere(self, scheme: str, address: str) -> tuple[AnyCard, Path]:
         """The card that a card source reads at an address, such as `hf` and `owner/name`; it is kept in the cache.

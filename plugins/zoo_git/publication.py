@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,8 @@ def _files_of(clone: Clone, name: str) -> Iterator[Path]:
 def _new_file(clone: Clone, card: AnyCard) -> Path:
     folder = Path(_FOLDERS[str(type(card).__struct_config__.tag)])
     path = (folder / card.family if isinstance(card, ModelCard) else folder) / f"{card.id}.yaml"
+    if path.name.endswith(_COLLECTION):
+        raise CardError(f"'{card.id}' would be the file {path.name}, which is no card's; give the card another id.")
     if (clone.folder / path).exists():
         raise ZooError(f"{path} in {clone.address.shown} is something else than the card '{card.id}'; move it first.")
     return path
@@ -124,5 +127,8 @@ def _order(card: AnyCard) -> list[int]:
 
 
 def _branch(card: AnyCard) -> str:
-    # git allows no two dots in a row in the name of a branch.
-    return f"card/{re.sub(r'[.]{2,}', '-', card.id)}-{card.version}"
+    # git allows no two dots in a row in the name of a branch; what tells 'a..b' from 'a-b' must not change with the content.
+    name = re.sub(r"[.]{2,}", "-", card.id)
+    if name != card.id:
+        name += f"-{hashlib.sha256(card.id.encode()).hexdigest()[:6]}"
+    return f"card/{name}-{card.version}"

@@ -1,7 +1,7 @@
 """The program `git`, run without a shell, in clones that live in temporary folders. Knows nothing of cards.
 
-What a clone holds was written by others: links in it are checked out as plain files, and an address never becomes an option
-or a command. Who may read and write is git's own business; a password in an address is never shown.
+What a clone holds was written by others: links in it are checked out as plain files, no filter of the user's runs on it, and
+an address never becomes an option or a command. Who may read and write is git's own business; passwords are never shown.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "file:https:http:ssh",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_LFS_SKIP_SMUDGE": "1",
     "LC_ALL": "C",
 }
 #: A web server that sends nothing for so many seconds is given up, unless the user says otherwise.
@@ -49,6 +50,8 @@ _SETTINGS = [
     "--config=core.autocrlf=false",
     "--config=user.useConfigOnly=true",
 ]
+#: Counts more than the attributes in a clone: no command of the user's filters its files, and bytes stay as they are.
+_ATTRIBUTES = "* -filter -text -ident -working-tree-encoding\n"
 _PREFIX = "zoo-git-"
 _DAY = 24 * 60 * 60
 
@@ -105,8 +108,8 @@ class Address(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The address as people may see it: without what stands before an `@`, which may be a password or a token."""
-        return _hidden(self.url)[:200]
+        """The address as people may see it: without what may be a password or a token."""
+        return _shown(self.url)[:200]
 
     @property
     def folder(self) -> Path | None:
@@ -119,7 +122,7 @@ class Address(NamedTuple):
 def address_of(text: str) -> Address:
     """Read `PATH_OR_URL[#branch]`. Raises `UsageProblem` for what would be an option or a command to git."""
     url, _, branch = (text, "", "") if _is_folder(text) else text.partition("#")
-    problem = UsageProblem(f"'git:{_hidden(text)[:200]}' is no address of a git repository; write git:PATH or git:URL.")
+    problem = UsageProblem(f"'git:{_shown(text)[:200]}' is no address of a git repository; write git:PATH or git:URL.")
     if not url or url.startswith("-") or branch.startswith("-") or not text.isprintable() or re.match(r"[^/:]*::", url):
         raise problem
     try:
@@ -143,8 +146,23 @@ def _is_folder(text: str) -> bool:
         return False
 
 
-def _hidden(text: str) -> str:
-    return re.sub(r"//(?!git@[^@\s]*(?:\s|$))\S*@", "//…@", text)
+def _shown(url: str) -> str:
+    """An address without all that stands before its last `@`, and without its query; a path stays as it is."""
+    if _is_path(url) or re.fullmatch(r"(ssh://)?git@[^@?]*", url):
+        return url
+    before, at, rest = url.rpartition("@")
+    scheme = re.match(r"[a-z+]+:/+", before)
+    place, mark, _ = rest.partition("?")
+    return f"{scheme[0] if scheme else ''}…@{place}" + "?…" * len(mark) if at else f"{place}{'?…' * len(mark)}"
+
+
+def _hidden(line: str, url: str) -> str:
+    """What git says, without the passwords and queries of `url`, or of the address that the user's settings made of it."""
+    if _is_path(url):
+        return line
+    for secret in (url, url[: url.rfind("@") + 1]):
+        line = line.replace(secret, _shown(secret)) if secret else line
+    return re.sub(r"\?[^\s']+", "?…", re.sub(r"//(?!git@[^@\s]*(?:\s|$))\S*@", "//…@", line))
 
 
 class Clone:
@@ -159,7 +177,7 @@ class Clone:
         temporary = _temporary_folder()
         self._cleaner = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
         self.folder = temporary
-        options = ["--quiet", "--no-tags", "--single-branch", *_SETTINGS]
+        options = ["--quiet", "--no-tags", "--no-checkout", "--single-branch", *_SETTINGS]
         options += [] if whole else ["--depth=1"]
         options += [f"--branch={address.branch}"] if address.branch else []
         self.git("clone", *options, "--", address.url, "clone")
@@ -169,6 +187,11 @@ class Clone:
         if self.empty and self.git("ls-remote", "--heads", "origin"):
             missing = f"The default branch '{self.branch}' of {address.shown} does not exist"
             raise ZooError(f"{missing}; name another one after the address: #BRANCH.")
+        if not self.empty:
+            attributes = self.folder / ".git" / "info" / "attributes"
+            attributes.parent.mkdir(exist_ok=True)
+            attributes.write_text(_ATTRIBUTES)
+            self.git("reset", "--quiet", "--hard")
 
     def git(self, *arguments: str) -> str:
         """Run git here and return what it prints. Raises a `ZooError` that says what git says."""
@@ -218,6 +241,18 @@ class Clone:
         except (ValueError, OverflowError, OSError):
             raise ZooError(f"The newest commit of {self.address.shown} has no time that can be read.") from None
 
+    def commit(self) -> str:
+        """The commit that the clone stands on."""
+        return self.git("rev-parse", "HEAD").strip()
+
+    def contains(self, commit: str) -> bool:
+        """Whether a commit is this one or led to it; of a whole clone."""
+        try:
+            self.git("merge-base", "--is-ancestor", commit, "HEAD")
+        except ZooError:
+            return False
+        return True
+
     def _branch(self) -> str:
         try:
             return self.git("symbolic-ref", "--short", "HEAD").strip()
@@ -228,7 +263,7 @@ class Clone:
             raise ZooError(f"{named} {self.address.shown}; name one after the address: #BRANCH.") from None
 
     def _failure(self, command: str, stderr: str) -> ZooError:
-        lines = [" ".join(_hidden(line).split()) for line in stderr.splitlines() if line.strip()]
+        lines = [" ".join(_hidden(line, self.address.url).split()) for line in stderr.splitlines() if line.strip()]
         told = [line for line in lines if re.match("fatal:|error:|remote: |!|ssh:", line)] or lines or ["no message"]
         told.sort(key=lambda line: not line.startswith("!"))  # why a push was refused comes before what a hook says
         reason = " ".join(told)[:300].rstrip(".")

@@ -9,7 +9,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from zoo_core import Fetcher, FolderFetcher, RegistryError, RegistryRequest, UsageProblem, update_registry
+from zoo_core import (
+    Fetcher,
+    FolderFetcher,
+    RegistryError,
+    RegistryRequest,
+    UsageProblem,
+    token_variable,
+    update_registry,
+)
 
 
 class StaticCards:
@@ -41,7 +49,7 @@ def _folder(address: str) -> Path:
 
 def _token(registry: str) -> str:
     """The token for a registry from the environment; never part of a message."""
-    name = "ZOO_REGISTRY_TOKEN_" + "".join(sign if sign.isalnum() else "_" for sign in registry).upper()
+    name = token_variable(registry)
     token = os.environ.get(name, "")
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageProblem(f"What {name} holds is no token: it has spaces or other signs that cannot be sent.")

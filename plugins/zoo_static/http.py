@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import netrc
 import os
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -22,6 +25,8 @@ from zoo_core import Fetched, NotFound, RegistryError, Unreachable, UsageProblem
 CONNECT, READ, WHOLE = 10.0, 30.0, 300.0
 MAX_REDIRECTS = 5
 PARALLEL = 8
+#: The longest ETag or Last-Modified that is kept and sent back.
+MAX_VALIDATOR = 200
 
 
 class HttpFetcher:
@@ -33,6 +38,7 @@ class HttpFetcher:
         self._client = client
         self._origin = self.origin(address)
         self._authorization = authorization
+        self._sockets = _Sockets()
 
     @staticmethod
     @contextmanager
@@ -51,31 +57,36 @@ class HttpFetcher:
         """Scheme, host and port, which credentials are for."""
         try:
             url = httpx2.URL(address)
-        except httpx2.InvalidURL:
+        except (httpx2.InvalidURL, ValueError):
             return "", "", None
         return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
     def fetch(self, path: str, limit: int, *, etag: str = "", modified: str = "") -> Fetched:
         """Fetch one file. A connection that breaks is tried once more: servers close those that were idle."""
+        etag, modified = _validator(etag), _validator(modified)
         conditions = {"If-None-Match": etag} if etag else {"If-Modified-Since": modified} if modified else {}
         where = f"{self.address}/{path}"
+        end = time.monotonic() + WHOLE
         try:
-            try:
-                return self._fetch(where, limit, conditions)
-            except (httpx2.NetworkError, httpx2.RemoteProtocolError):
-                return self._fetch(where, limit, conditions)
+            with self._sockets.closed_after(WHOLE):
+                try:
+                    return self._fetch(where, limit, conditions, end)
+                except (httpx2.NetworkError, httpx2.RemoteProtocolError):
+                    _refuse_late(where, end)
+                    return self._fetch(where, limit, conditions, end)
         except httpx2.TimeoutException:
             raise Unreachable(f"{where} does not answer in time") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        # A ValueError comes of what servers send, such as a redirect to a host that no name server could be asked for.
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             raise Unreachable(f"{where} cannot be fetched ({error or type(error).__name__})") from None
 
-    def _fetch(self, where: str, limit: int, conditions: dict[str, str]) -> Fetched:
+    def _fetch(self, where: str, limit: int, conditions: dict[str, str], end: float) -> Fetched:
         url = httpx2.URL(where)
-        end = time.monotonic() + WHOLE
+        trace = {"trace": self._sockets.trace}
         for _ in range(MAX_REDIRECTS + 1):
             own = self.origin(url) == self._origin
             headers = conditions | ({"Authorization": self._authorization} if own and self._authorization else {})
-            with self._client.stream("GET", url, headers=headers) as response:
+            with self._client.stream("GET", url, headers=headers, extensions=trace) as response:
                 if not response.has_redirect_location:
                     return _answer(response, where, limit, end)
                 url = _next(url, response.headers["Location"], where)
@@ -85,7 +96,7 @@ class HttpFetcher:
 def _answer(response: httpx2.Response, where: str, limit: int, end: float) -> Fetched:
     code = response.status_code
     if code == 304:
-        return Fetched(None, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+        return Fetched(None, *_validators(response))
     if code in {401, 403}:
         login = "set the environment variable ZOO_REGISTRY_TOKEN_ with its name in capitals, or fill in your netrc file"
         raise RegistryError(f"{where} asks for a login (HTTP {code}); {login}")
@@ -103,13 +114,22 @@ def _answer(response: httpx2.Response, where: str, limit: int, end: float) -> Fe
         content += chunk
         if len(content) > limit:
             break
-        if time.monotonic() > end:
-            raise Unreachable(f"{where} is too slow: it was not here after {WHOLE:.0f} seconds")
-    return Fetched(
-        checked(bytes(content), limit, where),
-        response.headers.get("ETag", ""),
-        response.headers.get("Last-Modified", ""),
-    )
+        _refuse_late(where, end)
+    return Fetched(checked(bytes(content), limit, where), *_validators(response))
+
+
+def _refuse_late(where: str, end: float) -> None:
+    if time.monotonic() > end:
+        raise Unreachable(f"{where} is too slow: it was not here after {WHOLE:.0f} seconds")
+
+
+def _validators(response: httpx2.Response) -> tuple[str, str]:
+    return _validator(response.headers.get("ETag", "")), _validator(response.headers.get("Last-Modified", ""))
+
+
+def _validator(text: str) -> str:
+    """A server's word for "still the same", where it can be sent back."""
+    return text if text.isascii() and text.isprintable() and len(text) <= MAX_VALIDATOR else ""
 
 
 def _next(url: httpx2.URL, location: str, where: str) -> httpx2.URL:
@@ -125,7 +145,7 @@ def _next(url: httpx2.URL, location: str, where: str) -> httpx2.URL:
 def _url(address: str) -> httpx2.URL:
     try:
         url = httpx2.URL(address)
-    except httpx2.InvalidURL as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         raise UsageProblem(f"The address {address} cannot be read: {error}.") from None
     if not url.host or url.userinfo or url.query or url.fragment:
         raise UsageProblem("The address of a registry has a host and a path, without a user, '?' or '#'.")
@@ -144,3 +164,42 @@ def _from_netrc(host: str) -> str:
     except UnicodeDecodeError:
         raise UsageProblem(f"The file {path} cannot be read: it is no text.") from None
     return "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode() if password else ""
+
+
+class _Sockets:
+    """The connections of one client, so that a server that never ends its headers can be hung up on.
+
+    A timeout of the library is for the next bytes alone, and is granted anew with each of them.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    def trace(self, event: str, details: dict[str, Any]) -> None:
+        """Note the connections that the library reports to have opened."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            opened = details["return_value"].get_extra_info("socket")
+            with self._lock:
+                self._open = [*(each for each in self._open if each.fileno() >= 0), opened]
+
+    @contextmanager
+    def closed_after(self, seconds: float) -> Iterator[None]:
+        """Hang up on everybody when what is done here takes longer: the registry is given up then, so none is missed."""
+        done = threading.Event()
+        threading.Thread(target=self._watch, args=(done, seconds), daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _watch(self, done: threading.Event, seconds: float) -> None:
+        while not done.wait(seconds):
+            self._hang_up()
+            seconds = 1.0  # once more for a connection that was just being made
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    socket.socket.shutdown(each, socket.SHUT_RDWR)  # also of TLS, whose own waits for the other side

@@ -11,6 +11,7 @@ from zoo_core import (
     PublishRequest,
     RegistryDraft,
     RegistryError,
+    UsageProblem,
     draft_registry,
     read_key,
     registry_lock,
@@ -23,11 +24,14 @@ class FolderCards:
 
     def publish(self, request: PublishRequest) -> FolderPublication:
         """Draft the registry with this card in it; nothing is written yet."""
-        root = Path(request.address).expanduser()
-        if root.exists() and not root.is_dir():
-            raise RegistryError(f"{root} is no folder.")
-        if root.is_dir() and not (root / "index.json").exists() and any(root.iterdir()):
-            raise RegistryError(f"{root} is no static registry; name one, or a new folder to begin one in.")
+        try:
+            root = Path(request.address).expanduser()
+            _refuse_other_folder(root)
+        except RuntimeError as error:
+            raise UsageProblem(f"'{request.address[:200]}' begins in the home folder of nobody here.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RegistryError(f"The folder '{request.address[:200]}' cannot be read: {reason}.") from error
         key = os.environ.get("ZOO_REGISTRY_KEY")
         return FolderPublication(
             draft_registry(root, [request.card], key=read_key(Path(key)) if key else None, add=True)
@@ -49,6 +53,13 @@ class FolderPublication:
         with registry_lock(self._draft.root):
             write_registry(self._draft)
         return f"The registry in {self.where} has serial {self._draft.serial}; copy the folder to where it is served."
+
+
+def _refuse_other_folder(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise RegistryError(f"{root} is no folder.")
+    if root.is_dir() and not (root / "index.json").exists() and any(root.iterdir()):
+        raise RegistryError(f"{root} is no static registry; name one, or a new folder to begin one in.")
 
 
 def _changes(draft: RegistryDraft) -> list[Change]:

@@ -20,7 +20,9 @@ from zoo_core.errors import CardError, RegistryError, UsageProblem, ZooError
 from zoo_core.files import write_whole
 from zoo_core.locks import locked
 from zoo_core.registries.index import (
+    CARDS,
     INDEX,
+    MAX_SERIAL,
     SIGNATURES,
     Listed,
     index_bytes,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from zoo_core.cards.schema import AnyCard
     from zoo_core.conversation import Template
-    from zoo_core.registries.copies import LocalCopy
 
 
 class RegistryDraft(msgspec.Struct, kw_only=True, frozen=True):
@@ -57,6 +58,11 @@ class RegistryDraft(msgspec.Struct, kw_only=True, frozen=True):
     new: list[str]
     changed: list[str]
     removed: list[str]
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    id: str
+    version: str
 
 
 def read_cards(folder: Path, find_template: Callable[[str], Template]) -> tuple[list[AnyCard], list[str]]:
@@ -88,65 +94,47 @@ def _claimed_aliases(cards: dict[str, tuple[AnyCard, str]]) -> Iterator[str]:
 
 
 def draft_registry(
-    root: Path, cards: Sequence[AnyCard], *, key: Ed25519PrivateKey | None = None, add: bool = False
+    root: Path,
+    cards: Sequence[AnyCard],
+    *,
+    key: Ed25519PrivateKey | None = None,
+    new_key: bool = False,
+    least: int = 1,
+    add: bool = False,
 ) -> RegistryDraft:
     """What the registry in `root` would become with exactly these cards; with `add`, with these beside its own.
 
+    Its serial is `least` or more. `new_key` lets the key be another than the one that has signed so far.
+
     Raises `CardError` for a card that changed under its version, `RegistryError` when what is in `root` is damaged.
     """
-    before = _content(root / INDEX)
-    signed_before = _content(root / SIGNATURES)
+    before = file_content(root / INDEX)
+    signed_before = file_content(root / SIGNATURES)
     old, serial = _entries(before, root)
     new, files = _new_entries(cards)
     _refuse_same_version(old, new)
+    _refuse_returning_version(root, old, new)
     entries = sorted(((old if add else {}) | new).values(), key=lambda entry: entry["id"])
-    if before is not None and entries == list(old.values()):
+    if before is not None and entries == list(old.values()) and serial >= least:
         index = before
     else:
-        serial += 1
+        serial = max(serial + 1, least)
+        if serial > MAX_SERIAL:
+            raise RegistryError(
+                f"The registry in {root} has the highest serial there is; begin anew at another address."
+            )
         index = index_bytes(entries, serial, datetime.now(UTC))
     return RegistryDraft(
         root=root,
         serial=serial,
-        cards={path: content for path, content in files.items() if _content(root / path) != content},
+        cards={path: content for path, content in files.items() if file_content(root / path) != content},
         before=before,
         index=index,
         signed_before=signed_before,
-        signatures=_signatures(root, before, signed_before, index, key),
+        signatures=_signatures(root, before, signed_before, index, key, new_key),
         new=[name for name in new if name not in old],
         changed=[name for name in new if name in old and new[name] != old[name]],
         removed=[] if add else [name for name in old if name not in new],
-    )
-
-
-def mirror_draft(copy: LocalCopy, root: Path) -> RegistryDraft:
-    """What the registry in `root` would become as the same as a copy, byte for byte. Raises `RegistryError`."""
-    index, content = copy.index(), copy.index_content()
-    assert content is not None
-    cards = {}
-    for listed in index.cards:
-        card = copy.card_content(listed.digest)
-        if card is None:
-            repair = f"repair it with: zoo registry update {copy.name}"
-            raise RegistryError(f"The copy of the registry '{copy.name}' lacks the card '{listed.id}'; {repair}")
-        if _content(root / listed.path) != card:
-            cards[listed.path] = card
-    before, signed_before = _content(root / INDEX), _content(root / SIGNATURES)
-    if before is not None and _entries(before, root)[1] > index.serial:
-        raise RegistryError(f"{root} holds a registry with a higher serial than {index.serial}; name another folder.")
-    ours = signatures_of(copy.signatures_content(), content)
-    old = signatures_of(signed_before, before) if before is not None and before != content else []
-    return RegistryDraft(
-        root=root,
-        serial=index.serial,
-        cards=cards,
-        before=before,
-        index=content,
-        signed_before=signed_before,
-        signatures=signatures_bytes([*old, *ours]) if ours else None,
-        new=[],
-        changed=[],
-        removed=[],
     )
 
 
@@ -156,7 +144,7 @@ def write_registry(draft: RegistryDraft, *, prune: bool = False) -> None:
     Raises `RegistryError` when the registry is no longer what it was when the draft was made.
     """
     root = draft.root
-    if _content(root / INDEX) != draft.before or _content(root / SIGNATURES) != draft.signed_before:
+    if file_content(root / INDEX) != draft.before or file_content(root / SIGNATURES) != draft.signed_before:
         raise RegistryError(f"The registry in {root} was changed meanwhile; nothing was written, so do it again.")
     try:
         remove_leftovers(root)
@@ -223,12 +211,34 @@ def _refuse_same_version(old: dict[str, dict[str, Any]], new: dict[str, dict[str
         raise CardError(f"What was published under a version never changes; raise the version of {told}.")
 
 
+def _refuse_returning_version(root: Path, old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> None:
+    """Cards that the index names no more keep their versions too, as long as their files are there."""
+    listed = {entry["digest"] for entry in (*old.values(), *new.values())}
+    for path in sorted((root / CARDS).glob("*.json")):
+        if path.stem in listed:
+            continue
+        try:
+            kept = msgspec.json.decode(file_content(path) or b"", type=_Kept)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue  # damaged, and none that a reader would take
+        if kept.id in new and new[kept.id]["version"] == kept.version:
+            raise CardError(
+                f"What was published under a version never changes, and '{kept.id}' {kept.version} once was {path.name}; "
+                "raise the version of the card."
+            )
+
+
 def _order(entry: dict[str, Any]) -> tuple[int, ...]:
     return tuple(map(int, entry["version"].split(".")))
 
 
 def _signatures(
-    root: Path, before: bytes | None, signed: bytes | None, index: bytes, key: Ed25519PrivateKey | None
+    root: Path,
+    before: bytes | None,
+    signed: bytes | None,
+    index: bytes,
+    key: Ed25519PrivateKey | None,
+    new_key: bool,
 ) -> bytes | None:
     """The file of signatures: the one that is there where it is good, else that of the old index and of the new."""
     if key is None:
@@ -238,11 +248,16 @@ def _signatures(
         return signed
     if not signature_problem(signed, index, public_key(key)):
         return signed
+    signed_before = before is not None and bool(signatures_of(signed, before))
+    if signed_before and not new_key and signature_problem(signed, before or b"", public_key(key)):
+        told = "name the right one, or change it for good with: zoo registry build --new-key"
+        raise UsageProblem(f"The registry in {root} is signed, and not with this key; {told}")
     old = signatures_of(signed, before) if before is not None and before != index else []
     return signatures_bytes([*old, sign(index, key)])
 
 
-def _content(path: Path) -> bytes | None:
+def file_content(path: Path) -> bytes | None:
+    """The bytes of a file, None where there is none. Raises `RegistryError`."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo_core.cards.index import FORMAT, Row, row_of
-from zoo_core.errors import CardError, RegistryError
+from zoo_core.errors import CardError, RegistryError, ZooError
 from zoo_core.files import write_whole
 from zoo_core.paths import cache_folder
-from zoo_core.registries.index import INDEX, SIGNATURES, Index, Listed, parse_index, verify_card
+from zoo_core.registries.index import INDEX, SIGNATURES, Index, Listed, check_row, parse_index, verify_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     etag: str = ""
     modified: str = ""
+    #: The public key that the index was verified with; empty when it was with none.
+    key: str = ""
     updated: datetime | None = None
 
 
@@ -59,8 +62,8 @@ class LocalCopy:
 
     @property
     def lock(self) -> Path:
-        """The lock file of whoever changes the copy."""
-        return self.folder.parent / f".{self.name}.lock"
+        """The lock file of whoever changes the copy; no name of a registry makes it one of the zoo's other locks."""
+        return self.folder.parent / f".copy-{self.name}.lock"
 
     def index_content(self) -> bytes | None:
         """The bytes of the index."""
@@ -96,14 +99,25 @@ class LocalCopy:
             found.append(State(serial=serial, sha256=hashlib.sha256(content).hexdigest()))
         return max(found, key=lambda state: state.serial, default=None)
 
+    def exists(self) -> bool:
+        """Whether there is an index."""
+        return (self.folder / INDEX).exists()
+
+    def verified_with(self, key: str) -> bool:
+        """Whether the copy was verified with this public key when it came."""
+        state = self.state()
+        return state is not None and state.key == key
+
     def card_content(self, digest: str) -> bytes | None:
         """The bytes of a card, unless it is absent or damaged."""
         content = _content(self.folder / "cards" / f"{digest}.json")
         return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
 
     def row(self, card: AnyCard, listed: Listed) -> Row:
-        """A verified card's row."""
-        return row_of(card, self.folder / listed.path)
+        """A verified card's row. Raises `RegistryError` when the card is too much for listings."""
+        row = row_of(card, self.folder / listed.path)
+        check_row(row, listed.path)
+        return row
 
     def keep_card(self, content: bytes, listed: Listed) -> None:
         """Keep a verified card."""
@@ -140,7 +154,7 @@ class LocalCopy:
                 rows,
                 f"the copy of the registry '{self.name}' lacks {number}, or they are damaged; repair it with: {repair}",
             )
-        self.remember(rows)
+        self._remember(rows, status)
         return rows, ""
 
     def known_rows(self) -> dict[str, Row]:
@@ -149,9 +163,16 @@ class LocalCopy:
         return {row.digest: row for row in cached.rows} if cached else {}
 
     def remember(self, rows: Sequence[Row]) -> None:
-        """Remember the rows of the current index. A cache that cannot be written costs time, nothing else."""
+        """Remember the rows of the current index, for who has the lock."""
         with contextlib.suppress(OSError):
-            status = os.stat(self.folder / INDEX)  # noqa: PTH116
+            self._remember(rows, os.stat(self.folder / INDEX))  # noqa: PTH116
+
+    def _remember(self, rows: Sequence[Row], status: os.stat_result) -> None:
+        """Remember rows under the state that the index had before it was read: an update since then makes them stale.
+
+        A cache that cannot be written costs time, nothing else.
+        """
+        with contextlib.suppress(OSError):
             cached = _Cached(FORMAT, str(self.folder), status.st_size, status.st_mtime_ns, list(rows))
             write_whole(self._cache, msgspec.msgpack.encode(cached), durable=False)
 
@@ -160,7 +181,20 @@ class LocalCopy:
         import shutil
 
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._cache.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a cache that stays says of which file it is
+            self._cache.unlink(missing_ok=True)
+
+    def set_aside(self) -> Path | None:
+        """Give the copy's folder a hidden name, at once and whole; None where there is no copy. Raises `ZooError`."""
+        aside = self.folder.with_name(f".{self.name}.removed.{secrets.token_hex(4)}")
+        try:
+            self.folder.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            message = f"The copy in {self.folder} cannot be removed: {error.strerror or error}; nothing was changed."
+            raise ZooError(message) from error
+        return aside
 
     def _cached(self) -> _Cached | None:
         with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):

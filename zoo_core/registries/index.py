@@ -32,6 +32,12 @@ SIGNATURES = "index.json.sig"
 CARDS = "cards"
 #: The largest index that is read, in bytes; ten thousand cards make about six million.
 MAX_INDEX = 64_000_000
+#: The most cards that a registry may have.
+MAX_CARDS = 50_000
+#: The most characters that a listing takes from a card: in one text, and in all of them.
+MAX_TEXT, MAX_TEXTS = 1_000, 10_000
+#: The highest serial; larger numbers are not exact in every program that reads JSON.
+MAX_SERIAL = 2**53
 
 #: What `write_whole` leaves beside these files when it is killed.
 _LEFTOVER = re.compile(r"\.(index\.json(\.sig)?|state\.json|[0-9a-f]{64}\.json)\.[0-9a-f]{8}")
@@ -39,7 +45,7 @@ _LEFTOVER = re.compile(r"\.(index\.json(\.sig)?|state\.json|[0-9a-f]{64}\.json)\
 _LOCAL = ("path", "problem", "package")
 
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+\Z", max_length=40)]
-Serial = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Serial = Annotated[int, msgspec.Meta(ge=1, le=MAX_SERIAL)]
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -78,6 +84,8 @@ def parse_index(content: bytes, origin: str) -> Index:
         raise RegistryError(f"{origin} is no index of a registry: {error}") from None
     if schema != SCHEMA:
         raise RegistryError(f"{origin} has the schema '{schema[:40]}', and this zoo reads {SCHEMA}; a newer zoo may do")
+    if len(index.cards) > MAX_CARDS:
+        raise RegistryError(f"{origin} lists {len(index.cards):,} cards; a registry has at most {MAX_CARDS:,}")
     seen: set[str] = set()
     for card in index.cards:
         if card.id in seen:
@@ -94,10 +102,26 @@ def index_bytes(entries: Sequence[dict[str, Any]], serial: int, generated: datet
 
 
 def index_entry(row: Row) -> dict[str, Any]:
-    """A card's entry in an index: what its row says, without what is empty."""
+    """A card's entry in an index: what its row says, without what is empty. Raises `RegistryError`."""
+    check_row(row, f"the card '{row.id}'")
     first = {name: getattr(row, name) for name in ("id", "kind", "version", "digest")}
     rest = {name: getattr(row, name) for name in row.__struct_fields__ if name not in _LOCAL and name not in first}
     return first | {name: value for name, value in rest.items() if value not in ("", None, [])}
+
+
+def check_row(row: Row, origin: str) -> None:
+    """Raise `RegistryError` when a card has more text than listings, which hold the rows of all cards, can take."""
+    lengths = []
+    for name in row.__struct_fields__:
+        value = getattr(row, name)
+        texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+        if name not in _LOCAL:
+            lengths += [len(each) for each in texts]
+    if max(lengths) > MAX_TEXT or sum(lengths) > MAX_TEXTS:
+        raise RegistryError(
+            f"{origin} has too much text for listings: "
+            f"at most {MAX_TEXT:,} characters in a field that they show, and {MAX_TEXTS:,} in all"
+        )
 
 
 def verify_card(content: bytes, listed: Listed, origin: str) -> AnyCard:

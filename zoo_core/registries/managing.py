@@ -1,12 +1,13 @@
-"""What `zoo registry` does with the user's registries: add, update, remove, mirror. Card sources do the fetching."""
+"""What `zoo registry` does with the user's registries: add, update, remove. Card sources do the fetching."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo_core.errors import NotFound, UsageProblem, ZooError
+from zoo_core.errors import NotFound, RegistryError, UsageProblem, ZooError
 from zoo_core.locks import locked
 from zoo_core.names import did_you_mean, is_name
 from zoo_core.registries.copies import LocalCopy
@@ -17,6 +18,7 @@ from zoo_core.registries.settings import (
     copies_folder,
     find_registry,
     read_registries,
+    token_variable,
 )
 from zoo_core.registries.signing import check_public_key
 from zoo_core.sources import CardSource, RegistryRequest
@@ -41,12 +43,22 @@ def add_registry(zoo: Zoo, registry: Registry, progress: Progress, warn: Warn) -
         check_public_key(registry.key)
     check_trust(registry)
     sources = [_source(zoo, address) for address in registry.addresses]
+    if any(type(each) is not type(sources[0]) for each in sources):
+        raise UsageProblem(
+            "A registry and its mirrors are of one kind: either all at git: addresses, or all at web addresses and folders."
+        )
     copy = LocalCopy(name, registry.folder)
     with locked(copies_folder() / ".adding.lock"):
-        if name in {each.name for each in read_registries()}:
-            raise ZooError(
-                f"A registry is already called '{name}'; take another name, or first: zoo registry remove {name}"
-            )
+        for each in read_registries():
+            if each.name == name:
+                raise ZooError(
+                    f"A registry is already called '{name}'; take another name, or first: zoo registry remove {name}"
+                )
+            if token_variable(each.name) == token_variable(name):
+                raise UsageProblem(
+                    f"'{name}' would be sent the token of the registry '{each.name}', for both have it in "
+                    f"{token_variable(name)}; choose another name."
+                )
         copy.forget()  # what a run that was killed may have left
         try:
             told = sources[0].update(_request(registry, progress, warn))
@@ -58,28 +70,44 @@ def add_registry(zoo: Zoo, registry: Registry, progress: Progress, warn: Warn) -
 
 
 def update_registry_copy(zoo: Zoo, registry: Registry, progress: Progress, warn: Warn) -> str:
-    """Bring the copy of one of the user's registries up to date; what came, as a sentence."""
-    return _source(zoo, registry.addresses[0]).update(_request(registry, progress, warn))
+    """Bring the copy of one of the user's registries up to date; what came, as a sentence. Raises nothing but `ZooError`."""
+    source = _source(zoo, registry.addresses[0])
+    try:
+        return source.update(_request(registry, progress, warn))
+    except ZooError:
+        raise
+    except Exception as error:  # a mistake in the code for one registry must not stop the updates of the others
+        problem = f"{type(error).__name__}: {error}"
+        raise RegistryError(
+            f"The registry '{registry.name}' was not updated: its card source failed ({problem})."
+        ) from error
 
 
 def remove_registry(name: str) -> None:
-    """Remove one of the user's registries and its copy. Raises `NotFound`."""
+    """Remove one of the user's registries and its copy. Raises `NotFound`, and `ZooError` where that cannot be done."""
     registry = find_registry(name)
-    change_registries(lambda known: [each for each in known if each.name != name])
     copy = LocalCopy(name, registry.folder)
     with locked(copy.lock):
+        aside = copy.set_aside()
+        try:
+            change_registries(lambda known: [each for each in known if each.name != name])
+        except BaseException:
+            if aside is not None:
+                aside.rename(copy.folder)
+            raise
         copy.forget()
+        if aside is not None:
+            _delete(aside, name)
 
 
-def mirror_registry(name: str, target: Path) -> str:
-    """Copy the last good state of a registry, with its signature, to a folder that others can add; a sentence."""
-    from zoo_core.registries.building import mirror_draft, registry_lock, write_registry
-
-    copy = LocalCopy(name, find_registry(name).folder)
-    with locked(copy.lock), registry_lock(target):
-        draft = mirror_draft(copy, target)
-        write_registry(draft)
-    return f"{target} now holds the registry '{name}' with serial {draft.serial}."
+def _delete(folder: Path, name: str) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ZooError(
+            f"The registry '{name}' is removed, but its copy in {folder} cannot be deleted "
+            f"({error.strerror or error}); delete that folder yourself."
+        ) from error
 
 
 def _request(registry: Registry, progress: Progress, warn: Warn) -> RegistryRequest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 TRUSTS: tuple[str, ...] = get_args(Trust)
+#: A user, perhaps with a password, in front of a host.
+_USER = re.compile(r"([a-z0-9+.-]*)://([^/\\?#]*)@", re.IGNORECASE)
 _HEAD = "# The registries of cards that the zoo uses; earlier ones count more. Comments are not kept.\n"
 
 
@@ -61,12 +64,14 @@ def settings_file() -> Path:
 
 
 def read_registries() -> list[Registry]:
-    """The user's registries. Raises `ZooError` when the file is damaged."""
+    """The user's registries; none when there is no file. Raises `ZooError` when it is damaged or cannot be read."""
     path, cache = settings_file(), cache_folder() / "registries.msgpack"
     try:
         status = os.stat(path)  # noqa: PTH116
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise ZooError(f"The settings {path} cannot be read: {error.strerror or error}.") from error
     with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         compiled = msgspec.msgpack.decode(cache.read_bytes(), type=_Compiled)
         if (compiled.size, compiled.mtime) == (status.st_size, status.st_mtime_ns):
@@ -110,20 +115,43 @@ def normal_address(text: str) -> str:
     from zoo_core.names import is_path
 
     if is_path(text):
-        return expanded(text).absolute().as_uri()
+        text = expanded(text).absolute().as_uri()
     if text.startswith(("git:./", "git:../", "git:~")):
         return f"git:{expanded(text.removeprefix('git:')).absolute()}"
     try:
-        password = urlsplit(text.removeprefix("git:")).password
+        parts = urlsplit(text.removeprefix("git:"))
     except ValueError as error:
         raise UsageProblem(f"The address {text[:200]!r} cannot be read: {error}.") from None
-    if password is not None:
+    check_address(text)
+    if parts.scheme == "file" and not parts.netloc and not parts.path.startswith("/"):
         raise UsageProblem(
-            "An address must not hold a password; put it into your netrc file or the environment instead."
+            f"'{text[:200]}' depends on the folder that you are in; write file:///path, or a path alone."
         )
     if ":" not in text or not text.isprintable():
         raise UsageProblem(f"{text[:200]!r} is no address; it begins with https:, http:, file: or git:, or is a path.")
-    return text.removesuffix("/index.json").rstrip("/") if text.startswith("http") else text
+    if not text.startswith(("http:", "https:", "file:")):
+        return text
+    stripped = text.removesuffix("/index.json").rstrip("/")
+    return stripped if stripped != "file:" else "file:///"
+
+
+def check_address(text: str) -> None:
+    """Raise `UsageProblem` for an address with a secret in it, which would be stored and shown; the message has no part of it.
+
+    What stands before a host may be a token alone, so that only ssh, where it is an account, has a user at all.
+    """
+    for scheme, user in _USER.findall(text):
+        if scheme.lower() not in {"ssh", "git+ssh", "ssh+git"} or ":" in user:
+            raise UsageProblem(
+                "An address must not hold a user or a password, for it is stored and shown; use your netrc file, the "
+                "environment variable ZOO_REGISTRY_TOKEN_ with the registry's name in capitals, or git's credential helper, "
+                "and with ssh a user alone."
+            )
+
+
+def token_variable(registry: str) -> str:
+    """The environment variable with the token for a registry."""
+    return "ZOO_REGISTRY_TOKEN_" + "".join(sign if sign.isalnum() else "_" for sign in registry).upper()
 
 
 def _parse(path: Path) -> list[Registry]:
@@ -141,6 +169,11 @@ def _parse(path: Path) -> list[Registry]:
         if names.count(registry.name) > 1:
             raise ZooError(f"The settings {path} name the registry '{registry.name}' twice; remove one of them.")
         check_trust(registry)
+        try:
+            for address in registry.addresses:
+                check_address(address)
+        except UsageProblem as error:
+            raise ZooError(f"The registry '{registry.name}' in {path} cannot be used: {error}") from None
         if registry.key:
             check_public_key(registry.key)
     return found

@@ -11,6 +11,7 @@ import binascii
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -107,10 +108,12 @@ def read_key(path: Path) -> Ed25519PrivateKey:
         try:
             key = load_pem_private_key(path.read_bytes(), password=None)
         except OSError as error:
-            raise ZooError(f"The key {path} cannot be read: {error.strerror or error}.") from error
+            raise ZooError(f"The key {_shown(path)} cannot be read: {error.strerror or error}.") from error
         if isinstance(key, ed25519.Ed25519PrivateKey):
             return key  # type: ignore[no-any-return]
-    raise ZooError(f"{path} is no private ed25519 key without a password; make one with: zoo registry keygen FILE")
+    raise ZooError(
+        f"{_shown(path)} is no private ed25519 key without a password; make one with: zoo registry keygen FILE"
+    )
 
 
 def public_key(key: Ed25519PrivateKey) -> str:
@@ -123,8 +126,8 @@ def check_public_key(text: str) -> None:
     with contextlib.suppress(ValueError, binascii.Error):
         if len(base64.b64decode(text, validate=True)) == 32:
             return
-    raise UsageProblem(
-        f"'{text[:60]}' is no public key: that is 32 bytes in base64, as 'zoo registry keygen' prints them."
+    raise UsageProblem(  # which does not repeat the text: it may be a private key
+        "What you gave is no public key: that is 32 bytes in base64, as 'zoo registry keygen' prints them."
     )
 
 
@@ -137,6 +140,11 @@ def _is_good(signature: Signature, index: bytes, key: str) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def _shown(path: Path) -> str:
+    """The path of a key, unless it is the key itself, as text."""
+    return "FILE" if re.search(r"PRIVATE KEY|MC4CAQAw", str(path)) else str(path)
 
 
 def _pem(key: Ed25519PrivateKey) -> bytes:

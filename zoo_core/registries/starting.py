@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
 #: Where each file of the skeleton goes.
 _FILES = {"README.md": "README.md", "cards.yml": ".github/workflows/cards.yml", "gitignore": ".gitignore"}
 _FOLDERS = ("models", "datasets", "benchmarks")
+
+
+def first_serial(root: Path) -> int:
+    """The serial with which the index of a registry in `root` begins: above the number of commits where that is git's.
+
+    Until then its readers took the number of commits for the serial, and refuse a lower one, or the same with another index.
+    """
+    try:
+        told = subprocess.run(
+            ["git", "rev-list", "--count", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+        ).stdout
+    except OSError:  # no such folder yet, or no git
+        return 1
+    return int(told) + 1 if told.strip().isdigit() else 1
 
 
 def write_skeleton(folder: Path) -> list[str]:

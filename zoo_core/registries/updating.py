@@ -7,7 +7,7 @@ rules: the signature, a serial that never falls, cards that are exactly those th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 #: How many cards are fetched at once.
 PARALLEL = 8
+#: How many cards are asked for before the first of them is looked at.
+WINDOW = 200
+#: The most bytes that all cards of a registry may have together.
+MAX_TOTAL = 500_000_000
 
 OpenFetcher = Callable[[str], AbstractContextManager["Fetcher"]]
 
@@ -69,7 +73,7 @@ def update_registry(request: RegistryRequest, open_fetcher: OpenFetcher, *, same
             for failure in failures:
                 request.warn(f"an address of the registry '{request.name}' was passed over: {_clause(failure)}")
             return told
-        raise _refusal(request.name, failures, copy.accepted())
+        raise _refusal(request, failures, copy)
 
 
 def update_from_cards(request: RegistryRequest, cards: Sequence[AnyCard], serial: int, generated: datetime) -> str:
@@ -98,12 +102,15 @@ class _Given:
         return Fetched(checked(self.files[path], limit, path))
 
 
-def _refusal(name: str, failures: Sequence[ZooError], accepted: State | None) -> ZooError:
+def _refusal(request: RegistryRequest, failures: Sequence[ZooError], copy: LocalCopy) -> ZooError:
     if len(failures) == 1 and not isinstance(failures[0], NotFound | Unreachable | RegistryError):
         return failures[0]  # such as a package that is missing: nothing about the registry
+    accepted = copy.accepted() if request.trust != "enforce" or copy.verified_with(request.key) else None
     kept = f"; the copy with serial {accepted.serial} stays in use" if accepted else ""
     kind = Unreachable if all(isinstance(each, Unreachable) for each in failures) else RegistryError
-    return kind(f"The registry '{name}' was not updated: {'; '.join(dict.fromkeys(map(_clause, failures)))}{kept}.")
+    return kind(
+        f"The registry '{request.name}' was not updated: {'; '.join(dict.fromkeys(map(_clause, failures)))}{kept}."
+    )
 
 
 def _clause(error: ZooError) -> str:
@@ -121,37 +128,46 @@ class _Update:
         self.fetcher = fetcher
         self.address = address
         self.same_serial_same_index = same_serial_same_index
+        self.bytes = 0
 
     def run(self) -> str:
-        answer, content, signatures = self._index_and_signatures()
+        answer, content, signatures, key = self._index_and_signatures()
         index = parse_index(content, f"{self.address}/{INDEX}")
         digest = hashlib.sha256(content).hexdigest()
         self._refuse_rollback(index, digest)
         before = self._current()
         rows, fetched = self._bring_cards(index)
         state = State(
-            serial=index.serial, sha256=digest, address=self.address, etag=answer.etag, modified=answer.modified
+            serial=index.serial,
+            sha256=digest,
+            address=self.address,
+            etag=answer.etag,
+            modified=answer.modified,
+            key=key,
         )
         self.copy.install(content, signatures, state)
         self.copy.remember(rows)
         prune_cards(self.copy.folder, index)
         return self._summary(before, index, fetched)
 
-    def _index_and_signatures(self) -> tuple[Fetched, bytes, bytes | None]:
-        """The verified index. Between the two requests the publisher may have changed both: they are asked for once more."""
+    def _index_and_signatures(self) -> tuple[Fetched, bytes, bytes | None, str]:
+        """The index, and the key that it is verified with.
+
+        Between the two requests the publisher may have changed both: they are asked for once more.
+        """
         for attempt in (1, 2):
             answer, content = self._fetch_index(conditional=attempt == 1)
             signatures = self._fetch_signatures()
             if signatures is None or signatures_of(signatures, content) or self.request.trust == "off":
                 break
         if self.request.trust == "off":
-            return answer, content, signatures if signatures_of(signatures, content) else None
+            return answer, content, signatures if signatures_of(signatures, content) else None, ""
         problem = signature_problem(signatures, content, self.request.key)
         if problem and self.request.trust == "enforce":
             raise RegistryError(f"{self.address}/{INDEX} {problem}")
         if problem:
             self.request.warn(f"{self.address}/{INDEX} {problem}; it is used all the same")
-        return answer, content, signatures
+        return answer, content, signatures, "" if problem else self.request.key
 
     def _fetch_index(self, conditional: bool) -> tuple[Fetched, bytes]:
         here, state = self.copy.index_content(), self.copy.state()
@@ -171,10 +187,12 @@ class _Update:
             return self.fetcher.fetch(SIGNATURES, MAX_SIGNATURES).content
         except NotFound:
             return None
-        except ZooError:
-            if self.request.trust == "off":
-                return None
-            raise
+        except ZooError as error:
+            if self.request.trust == "warn" and isinstance(error, RegistryError):
+                self.request.warn(_clause(error))
+            elif self.request.trust != "off":
+                raise
+            return None
 
     def _refuse_rollback(self, index: Index, digest: str) -> None:
         accepted = self.copy.accepted()
@@ -196,26 +214,40 @@ class _Update:
             if content is None:
                 missing.append(listed)
                 continue
+            self._count(len(content))
             row = known.get(listed.digest)
             if row is None or (row.id, row.kind, row.version) != (listed.id, listed.kind, listed.version):
                 row = self.copy.row(verify_card(content, listed, f"{self.address}/{listed.path}"), listed)
             rows[listed.id] = row
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            futures = [pool.submit(self._fetch_card, listed) for listed in missing]
-            try:
-                for done, future in enumerate(futures, 1):
-                    row = future.result()
-                    rows[row.id] = row
-                    self.request.progress(done, len(futures))
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        for done, row in enumerate(self._fetch_cards(missing), 1):
+            rows[row.id] = row
+            self.request.progress(done, len(missing))
         return [rows[listed.id] for listed in index.cards], len(missing)
 
-    def _fetch_card(self, listed: Listed) -> Row:
+    def _fetch_cards(self, missing: Sequence[Listed]) -> Iterator[Row]:
+        """Fetch cards, several at once, and so many at a time that a bad one is noticed before all have been asked for."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            try:
+                for start in range(0, len(missing), WINDOW):
+                    futures = [pool.submit(self._fetch_card, listed) for listed in missing[start : start + WINDOW]]
+                    for future in futures:
+                        row, size = future.result()
+                        self._count(size)
+                        yield row
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+        if self.bytes > MAX_TOTAL:
+            raise RegistryError(f"the cards at {self.address} have more than {MAX_TOTAL:,} bytes together")
+
+    def _fetch_card(self, listed: Listed) -> tuple[Row, int]:
         content = self.fetcher.fetch(listed.path, MAX_BYTES).content or b""
         card = verify_card(content, listed, f"{self.address}/{listed.path}")
+        row = self.copy.row(card, listed)
         self.copy.keep_card(content, listed)
-        return self.copy.row(card, listed)
+        return row, len(content)
 
     def _current(self) -> dict[str, Listed]:
         with suppress(RegistryError):

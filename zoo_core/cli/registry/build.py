@@ -29,10 +29,19 @@ from zoo_core.errors import CardError
     help="Sign the registry with this private key, as 'zoo registry keygen' makes it.",
 )
 @click.option("--prune", is_flag=True, help="Remove cards of earlier builds that the registry names no more.")
+@click.option("--new-key", is_flag=True, help="Sign with another key than so far; readers must then add it anew.")
+@click.option("--serial", type=click.IntRange(1, 2**53), help="The serial is to be this or higher.")
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, folder: Path, source: Path | None, key_file: Path | None, prune: bool, as_json: bool
+    ctx: click.Context,
+    folder: Path,
+    source: Path | None,
+    key_file: Path | None,
+    prune: bool,
+    new_key: bool,
+    serial: int | None,
+    as_json: bool,
 ) -> None:
     """Build in FOLDER the registry of all cards below another folder, or bring it up to date.
 
@@ -41,6 +50,7 @@ def command(
     from zoo_core.paths import cards_folder
     from zoo_core.registries.building import draft_registry, read_cards, registry_lock, write_registry
     from zoo_core.registries.signing import read_key
+    from zoo_core.registries.starting import first_serial
 
     source = source or cards_folder()
     key = read_key(key_file) if key_file else None
@@ -54,17 +64,13 @@ def command(
     if not cards:
         raise CardError(f"Nothing was built: there is no card below {source}; name another folder with --from.")
     with registry_lock(folder, warn):
-        draft = draft_registry(folder, cards, key=key)
+        least = serial or (1 if (folder / "index.json").exists() else first_serial(folder))
+        draft = draft_registry(folder, cards, key=key, new_key=new_key, least=least)
         write_registry(draft, prune=prune)
     changes = {"new": draft.new, "changed": draft.changed, "removed": draft.removed}
     if as_json:
-        facts = {
-            "folder": str(folder),
-            "serial": draft.serial,
-            "cards": len(cards),
-            "signed": draft.signatures is not None,
-        }
-        print_json("registry-build", facts | changes)
+        facts = {"folder": str(folder), "serial": draft.serial, "cards": len(cards)}
+        print_json("registry-build", facts | {"signed": draft.signatures is not None} | changes)
         return
     told = ", ".join(f"{len(names)} {word}" for word, names in changes.items() if names) or "nothing has changed"
     signed = "signed" if draft.signatures else "not signed"

@@ -17,6 +17,6 @@ def command(name: str, folder: Path) -> None:
 
     FOLDER can be served, or carried to a machine without a network and added there.
     """
-    from zoo_core.registries.managing import mirror_registry
+    from zoo_core.registries.mirroring import mirror_registry
 
     click.echo(mirror_registry(name, folder))
