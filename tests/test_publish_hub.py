@@ -122,6 +122,7 @@ def test_published_card_is_a_reference(run: Callable[..., Result], hub: Hub, rep
     assert run("card", "publish", card, "--to", "hf:me/mine", "--direct", "--yes").exit_code == 0
     shown = run("show", "hf:me/mine")
     assert (shown.exit_code, "A model of mine" in shown.stdout) == (0, True)
+    assert "\ncard    hf:me/mine, kept at " in shown.stdout
 
 
 def test_repository_without_readme_gets_one(run: Callable[..., Result], hub: Hub, repo: str, card: Path) -> None:

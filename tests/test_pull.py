@@ -341,3 +341,20 @@ for number in range(10):
     runs = [subprocess.Popen([sys.executable, "-c", code, str(number)]) for number in range(4)]
     assert [each.wait() for each in runs] == [0] * 4
     assert pulled_ids() == {f"m{number}-{each}" for number in range(4) for each in range(10)}
+
+
+# -- what is here --------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_pulled_is_listed_and_told_when_its_card_is_gone(run: Run, folder: Path) -> None:
+    card = write_card(at(folder.as_uri()))
+    shown = run("list", "--pulled").stdout
+    assert ("hatchling" in shown, "far" in shown) == (True, False)
+    pulled(run, "far")
+    result = run("list", "--pulled")
+    assert ("far " in result.stdout, result.stderr) == (True, "")
+    card.unlink()
+    result = run("list", "--pulled")
+    assert "far " not in result.stdout
+    assert result.stderr.startswith("'far' was pulled too (")
+    assert result.stderr.endswith("but its card is not here.\n")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from zoo_core.cards.schema import KINDS
-from zoo_core.cli import card_option, zoo_of
+from zoo_core.cli import card_option, here, zoo_of
 from zoo_core.cli.output import ModelName, json_option, print_json
 from zoo_core.cli.rows import SORT_KEYS, chosen, rows_as_data, sort_key, table
 from zoo_core.cli.table import print_table
-
-if TYPE_CHECKING:
-    from zoo_core.cards.index import Row
-    from zoo_core.zoo import Zoo
 
 #: What a narrow terminal does without, the first of them first.
 SPARE = ("STATUS", "RELEASED", "FAMILY", "LANGUAGES", "BACKBONE", "LICENSE")
@@ -50,8 +46,10 @@ def command(
 ) -> None:
     """List the models of the zoo, or those whose name matches a PATTERN such as '*-7b'."""
     rows = chosen(zoo_of(ctx).catalog, patterns, filters)
+    if filters["pulled"]:
+        rows = here.pulled(zoo_of(ctx), rows)
     if filters["fits"]:
-        rows = _fitting(zoo_of(ctx), rows)
+        rows = here.fitting(zoo_of(ctx), rows)
     rows.sort(key=lambda row: sort_key(row, sort))
     if as_json:
         print_json("list", rows_as_data(rows))
@@ -61,18 +59,6 @@ def command(
         return
     head, *body = table(rows, wide)
     print_table(head, body, spare=SPARE)
-
-
-def _fitting(zoo: Zoo, rows: list[Row]) -> list[Row]:
-    """The rows of models that fit; says how many cannot be told."""
-    from zoo_core.fit.machine import machine
-    from zoo_core.fit.needs import eager_families, fits_row
-
-    devices, eager = machine(), eager_families(zoo)
-    fits = {row.id: fits_row(row, devices, eager=row.family in eager) for row in rows}
-    if unknown := sum(fit is None for fit in fits.values()):
-        click.echo(f"{unknown} models are left out: their cards do not say what they need. See: zoo fit", err=True)
-    return [row for row in rows if (fit := fits[row.id]) is not None and fit.fits]
 
 
 def _nothing(kind: str) -> str:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from zoo_core.text import printable
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,15 +16,10 @@ SORT_KEYS = ("name", "family", "released", "size", "status")
 
 def chosen(catalog: Catalog, patterns: Sequence[str], filters: Mapping[str, Any]) -> list[Row]:
     """The rows that match a pattern, if any is given, and pass all filters that are set: kind, family, language, license_,
-    commercial, status, format_, pulled.
+    commercial, status, format_.
     """
     license_, commercial = filters["license_"] or "", filters["commercial"]
     rows = [row for row in catalog.rows(patterns) if _matches(row, filters)]
-    if filters["pulled"]:
-        from zoo_core.weights.pulled import pulled_ids
-
-        here = pulled_ids(lambda warning: click.echo(f"Warning: {printable(warning)}", err=True)) | catalog.shipped()
-        rows = [row for row in rows if row.id in here]
     if not license_ and not commercial:
         return rows
     from zoo_core.lineage.licenses import KINDS, normal

@@ -53,7 +53,8 @@ def command(ctx: click.Context, model: str, lineage: bool, as_json: bool) -> Non
         click.secho("\nlineage", bold=True)
         for depth, name in enumerate(line):
             click.echo("  " + "   " * max(depth - 1, 0) + ("└─ " if depth else "") + printable(name))
-    click.echo(f"\ncard    {path}\ndigest  {card_digest(card)}")
+    origin = f"{printable(model)}, kept at " if ":" in model else ""
+    click.echo(f"\ncard    {origin}{path}\ndigest  {card_digest(card)}")
     for problem in problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
