@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import yaml
 
-from zoo_core import Message, ModelFamily, Template, Zoo, render
+from zoo_core import Loading, Message, ModelFamily, Template, Zoo, render
 from zoo_hatchling.dialogues import Language, read_languages
 
 HELD_OUT = Path(__file__).parent.parent / "tests" / "hatchling" / "heldout"
@@ -119,7 +119,7 @@ class Answerer:
     def __init__(self, family: ModelFamily, template: Template, folder: Path) -> None:
         self.template = template
         self.tokenizer = family.load_tokenizer(folder)
-        self.model = family.load_model(folder, device="cpu", dtype="float32")
+        self.model = family.load_model(folder, Loading())
 
     def answers(self, questions: Sequence[Question], batch: int = 64) -> list[str]:
         """The answer to each question, in their order."""

@@ -158,19 +158,19 @@ def measure(shape: Shape, folder: Path, *, as_is: bool = False) -> int:
 class _Family:
     """Any model that transformers knows, loaded as the families of the zoo load theirs."""
 
-    def load_tokenizer(self, folder: Path) -> Any:
+    def load_tokenizer(self, folder: Path, *, remote_code: bool = False) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
-    def load_model(self, folder: Path, *, device: str, dtype: str) -> Any:
+    def load_model(self, folder: Path, loading: Any) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
 
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+            folder, dtype=getattr(torch, loading.dtype), local_files_only=True, use_safetensors=True
         )
-        return model.to(device).eval()
+        return model.to(loading.device).eval()
 
 
 def _inside(folder: Path, dtype: str, context: int) -> int:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from zoo_core import EngineRequest, LoadedModel, ModelCard, Piece, Rendered, Sampling, Template, Zoo, ZooError
+from zoo_core import EngineRequest, LoadedModel, Loading, ModelCard, Piece, Rendered, Sampling, Template, Zoo, ZooError
 from zoo_core.session import open_session
 from zoo_phoenix.family import PhoenixFamily
 from zoo_transformers.engine import TransformersEngine
@@ -92,7 +92,7 @@ def raw_bytes(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
 def generate(engine: TransformersEngine, text: str, **options: Any) -> list[int]:
     """What `generate()` of transformers says greedily, by a model that it loaded itself."""
     folder = engine._request.folder
-    model = PhoenixFamily().load_model(folder, device="cpu", dtype=engine.facts["dtype"])
+    model = PhoenixFamily().load_model(folder, Loading(dtype=engine.facts["dtype"]))
     ids = torch.tensor([engine.encode(Rendered(text=text))])
     said = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, **options
@@ -441,8 +441,7 @@ def test_without_a_card_s_context_the_configuration_s_counts(tmp_path: Path, con
     from zoo_transformers.engine import _context_length
 
     (tmp_path / "config.json").write_text(config)
-    request = EngineRequest(card=CARD, folder=tmp_path, family=PhoenixFamily(), template=TEMPLATE)
-    assert _context_length(request) == length
+    assert _context_length(CARD, tmp_path) == length
 
 
 def test_the_card_s_context_wins_over_the_configuration_s() -> None:

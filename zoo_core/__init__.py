@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from zoo_core.cards.parts import Evaluation as Evaluation
     from zoo_core.cards.parts import File as File
+    from zoo_core.cards.parts import Quantization as Quantization
     from zoo_core.cards.parts import Source as Source
     from zoo_core.cards.reading import parse_card as parse_card
     from zoo_core.cards.reading import read_card as read_card
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from zoo_core.cards.writing import card_digest as card_digest
     from zoo_core.cards.writing import card_yaml as card_yaml
     from zoo_core.cards.writing import yaml_text as yaml_text
+    from zoo_core.checkpoints.facts import Facts as Facts
+    from zoo_core.checkpoints.facts import checkpoint_facts as checkpoint_facts
+    from zoo_core.checkpoints.inspection import FolderView as FolderView
+    from zoo_core.checkpoints.tensors import read_tensors as read_tensors
+    from zoo_core.cli import card_option as card_option
+    from zoo_core.cli import zoo_of as zoo_of
+    from zoo_core.cli.lazy import LazyGroup as LazyGroup
+    from zoo_core.cli.output import ModelName as ModelName
+    from zoo_core.cli.output import json_option as json_option
+    from zoo_core.cli.output import print_json as print_json
     from zoo_core.conversation import Conversation as Conversation
     from zoo_core.conversation import Message as Message
     from zoo_core.conversation import Rendered as Rendered
@@ -36,20 +47,29 @@ if TYPE_CHECKING:
     from zoo_core.files import sha256_of as sha256_of
     from zoo_core.files import write_whole as write_whole
     from zoo_core.hookspecs import hookimpl as hookimpl
+    from zoo_core.interfaces import Assembler as Assembler
+    from zoo_core.interfaces import Assembly as Assembly
     from zoo_core.interfaces import DataBuilder as DataBuilder
     from zoo_core.interfaces import Engine as Engine
     from zoo_core.interfaces import EngineRequest as EngineRequest
     from zoo_core.interfaces import LoadedModel as LoadedModel
+    from zoo_core.interfaces import Loading as Loading
     from zoo_core.interfaces import ModelFamily as ModelFamily
     from zoo_core.interfaces import Piece as Piece
+    from zoo_core.interfaces import QuantizationJob as QuantizationJob
+    from zoo_core.interfaces import QuantizationResult as QuantizationResult
+    from zoo_core.interfaces import Quantizer as Quantizer
     from zoo_core.interfaces import Sampling as Sampling
     from zoo_core.interfaces import Trainer as Trainer
     from zoo_core.interfaces import TrainingJob as TrainingJob
     from zoo_core.interfaces import TrainingResult as TrainingResult
+    from zoo_core.names import is_name as is_name
+    from zoo_core.names import is_path as is_path
     from zoo_core.offers import Offer as Offer
     from zoo_core.parallel import Stopped as Stopped
     from zoo_core.parallel import in_parallel as in_parallel
     from zoo_core.paths import data_folder as data_folder
+    from zoo_core.paths import expanded as expanded
     from zoo_core.registries.building import RegistryDraft as RegistryDraft
     from zoo_core.registries.building import draft_registry as draft_registry
     from zoo_core.registries.building import registry_lock as registry_lock
@@ -62,6 +82,7 @@ if TYPE_CHECKING:
     from zoo_core.registries.signing import read_key as read_key
     from zoo_core.registries.updating import update_from_cards as update_from_cards
     from zoo_core.registries.updating import update_registry as update_registry
+    from zoo_core.session import open_session as open_session
     from zoo_core.sources import CardSource as CardSource
     from zoo_core.sources import Change as Change
     from zoo_core.sources import Download as Download
@@ -71,6 +92,10 @@ if TYPE_CHECKING:
     from zoo_core.sources import RemoteFile as RemoteFile
     from zoo_core.sources import Repository as Repository
     from zoo_core.sources import WeightSource as WeightSource
+    from zoo_core.text import bytes_text as bytes_text
+    from zoo_core.text import printable as printable
+    from zoo_core.weights.store import find_weights as find_weights
+    from zoo_core.weights.store import verify_files as verify_files
     from zoo_core.zoo import Zoo as Zoo
 
 __version__ = "0.1.0"
@@ -78,6 +103,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Evaluation": "cards.parts",
     "File": "cards.parts",
+    "Quantization": "cards.parts",
     "Source": "cards.parts",
     "parse_card": "cards.reading",
     "read_card": "cards.reading",
@@ -90,6 +116,16 @@ _HOMES = {
     "card_digest": "cards.writing",
     "card_yaml": "cards.writing",
     "yaml_text": "cards.writing",
+    "Facts": "checkpoints.facts",
+    "checkpoint_facts": "checkpoints.facts",
+    "FolderView": "checkpoints.inspection",
+    "read_tensors": "checkpoints.tensors",
+    "card_option": "cli",
+    "zoo_of": "cli",
+    "LazyGroup": "cli.lazy",
+    "ModelName": "cli.output",
+    "json_option": "cli.output",
+    "print_json": "cli.output",
     "Conversation": "conversation",
     "Message": "conversation",
     "Rendered": "conversation",
@@ -115,10 +151,19 @@ _HOMES = {
     "Trainer": "interfaces",
     "TrainingJob": "interfaces",
     "TrainingResult": "interfaces",
+    "Assembler": "interfaces",
+    "Assembly": "interfaces",
+    "Loading": "interfaces",
+    "QuantizationJob": "interfaces",
+    "QuantizationResult": "interfaces",
+    "Quantizer": "interfaces",
+    "is_name": "names",
+    "is_path": "names",
     "Offer": "offers",
     "Stopped": "parallel",
     "in_parallel": "parallel",
     "data_folder": "paths",
+    "expanded": "paths",
     "RegistryDraft": "registries.building",
     "draft_registry": "registries.building",
     "registry_lock": "registries.building",
@@ -131,6 +176,7 @@ _HOMES = {
     "read_key": "registries.signing",
     "update_from_cards": "registries.updating",
     "update_registry": "registries.updating",
+    "open_session": "session",
     "CardSource": "sources",
     "Change": "sources",
     "Download": "sources",
@@ -140,6 +186,10 @@ _HOMES = {
     "RemoteFile": "sources",
     "Repository": "sources",
     "WeightSource": "sources",
+    "bytes_text": "text",
+    "printable": "text",
+    "find_weights": "weights.store",
+    "verify_files": "weights.store",
     "Zoo": "zoo",
 }
 

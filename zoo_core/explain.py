@@ -9,7 +9,8 @@ import msgspec
 from zoo_core.conversation import render
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import Sampling
-from zoo_core.session import Session, check_sampling, open_session
+from zoo_core.sampling import check_sampling
+from zoo_core.session import Session, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

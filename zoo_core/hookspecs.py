@@ -75,6 +75,15 @@ def zoo_trainers() -> Iterable[Offer]:
     raise NotImplementedError
 
 
+@hookspec
+def zoo_quantizers() -> Iterable[Offer]:
+    """Return offers whose targets are a `Quantizer`: how a model's weights shrink.
+
+    `supports={"method": […]}` names the methods, such as `q8_0`, by which `zoo quantize` finds the quantizer.
+    """
+    raise NotImplementedError
+
+
 # -- how models are used -----------------------------------------------------------------------------------------------
 
 

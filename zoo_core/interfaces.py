@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from zoo_core.cards.parts import Quantization
     from zoo_core.cards.schema import ModelCard
     from zoo_core.conversation import Conversation, Rendered, Template
 
@@ -24,22 +25,61 @@ class LoadedModel(msgspec.Struct, frozen=True):
     tokenizer: Any
 
 
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how weights are loaded.
+
+    `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `dtype` is `float32`, `bfloat16` or `float16`. `device_map` spreads a model over
+    several devices in one of accelerate's ways (`auto`, `balanced`, `balanced_low_0`, `sequential`), `max_memory` are the bytes
+    that it may take of each (`0`, `1`, … or `cpu`). `remote_code` says that the user has read and allowed exactly the code that
+    is in the folder; without it no code of a checkpoint runs.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    device_map: str = ""
+    max_memory: dict[str, int] = {}
+    remote_code: bool = False
+
+
 class ModelFamily(Protocol):
     """How the models of one architecture are loaded from a folder, and made anew."""
 
-    def load_tokenizer(self, folder: Path) -> Any:
-        """Load the tokenizer from a local folder, without the weights."""
+    def load_tokenizer(self, folder: Path, *, remote_code: bool = False) -> Any:
+        """Load the tokenizer from a local folder, without the weights. `remote_code` as in `Loading`."""
         ...
 
-    def load_model(self, folder: Path, *, device: str, dtype: str) -> Any:
-        """Load safetensors weights from a local folder. No code of the checkpoint runs.
-
-        `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `dtype` is `float32`, `bfloat16` or `float16`.
-        """
+    def load_model(self, folder: Path, loading: Loading) -> Any:
+        """Load safetensors weights from a local folder. What `loading` asks for and the family cannot do is a `ZooError`."""
         ...
 
     def create(self, texts: Iterable[str], options: Mapping[str, Any], *, seed: int) -> LoadedModel:
         """Make an untrained model and a tokenizer fitted to `texts`, for training from nothing."""
+        ...
+
+
+class Assembly(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is published in parts, to be put together: a delta or an adapter, and the base that it belongs to.
+
+    `card.lineage` says how. `parts` and `base` are folders of verified weights; `base_card` is None where the user named a
+    folder that has none. `folder` exists and is the family's own; what it finds there of an interrupted run it resumes.
+    """
+
+    card: ModelCard
+    parts: Path
+    base: Path
+    folder: Path
+    base_card: ModelCard | None = None
+    progress: Callable[[float, str], None] = lambda share, line: None
+
+
+class Assembler(Protocol):
+    """What a family has beside `ModelFamily` when its models may be published as deltas or adapters."""
+
+    def assemble(self, assembly: Assembly) -> None:
+        """Write the whole model, with tokenizer and configuration, into the assembly's folder.
+
+        Raises `ZooError` for a base that is not the right one before it writes anything.
+        """
         ...
 
 
@@ -58,12 +98,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a reply: whole characters of text, and the ids of the tokens that they came from.
 
-    `finish` is set on the last piece: `stop` (the model ended) or `length` (`max_new_tokens` was reached).
+    `finish` is set on the last piece: `stop` (the model ended) or `length` (`max_new_tokens` was reached). An engine that sees
+    no tokens leaves `ids` empty; it says on the last piece how many there were, where it was told.
     """
 
     text: str = ""
     ids: tuple[int, ...] = ()
     finish: Literal["stop", "length"] | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class Engine(Protocol):
@@ -76,7 +119,10 @@ class Engine(Protocol):
     context_length: int | None
 
     def encode(self, prompt: Rendered) -> list[int]:
-        """The token ids of a prompt exactly as `stream` sends them, a beginning-of-text token included if there is one."""
+        """The token ids of a prompt exactly as `stream` sends them, a beginning-of-text token included if there is one.
+
+        Empty where only the service behind the engine knows them; `context_length` is then None.
+        """
         ...
 
     def stream(self, prompt: Rendered, sampling: Sampling) -> Iterator[Piece]:
@@ -89,14 +135,21 @@ class Engine(Protocol):
 
 
 class EngineRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is opened with."""
+    """What an engine is opened with.
+
+    `folder` and `family` are None for an engine whose offer says that it does without: `supports={"needs": […]}` names what it
+    needs of `weights` and `family`, both where it says nothing. The other fields are as in `Loading`.
+    """
 
     card: ModelCard
-    folder: Path
-    family: ModelFamily
     template: Template
+    folder: Path | None = None
+    family: ModelFamily | None = None
     device: str = "auto"
     dtype: str = "auto"
+    device_map: str = ""
+    max_memory: dict[str, int] = {}
+    remote_code: bool = False
 
 
 class EngineOpener(Protocol):
@@ -129,6 +182,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, Any] = {}
     seed: int = 0
     device: str = "auto"
+    remote_code: bool = False
     #: Called now and then with the share of the work that is done (0 to 1) and a line to show.
     progress: Callable[[float, str], None] = lambda share, line: None
 
@@ -150,4 +204,42 @@ class Trainer(Protocol):
 
         Raises `ZooError` for an unknown option, for conversations that do not fit, and for a row that would teach nothing.
         """
+        ...
+
+
+class QuantizationJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a quantizer is given: a model's verified weights, and how they are to shrink.
+
+    `folder` exists and is the quantizer's own; what it finds there of an interrupted run it resumes. `method` is one of those
+    that its offer names. `calibration` are conversations to measure activations with, for methods that need them.
+    """
+
+    card: ModelCard
+    weights: Path
+    family: ModelFamily | None
+    template: Template | None
+    method: str
+    folder: Path
+    options: Mapping[str, Any] = {}
+    calibration: Sequence[Conversation] = ()
+    device: str = "auto"
+    seed: int = 0
+    remote_code: bool = False
+    progress: Callable[[float, str], None] = lambda share, line: None
+
+
+class QuantizationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a quantizer made: the finished files inside the job's folder, their format, and the facts for their card."""
+
+    files: Sequence[Path]
+    format: Literal["safetensors", "gguf"]
+    quantization: Quantization
+    facts: Mapping[str, Any] = {}
+
+
+class Quantizer(Protocol):
+    """Shrinks the weights of a model."""
+
+    def quantize(self, job: QuantizationJob) -> QuantizationResult:
+        """Write the smaller model into the job's folder. Raises `ZooError` for what the method cannot do."""
         ...

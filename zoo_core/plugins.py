@@ -35,6 +35,7 @@ ITEMS: dict[str, Any] = {
     "zoo_model_families": Offer,
     "zoo_data_builders": Offer,
     "zoo_trainers": Offer,
+    "zoo_quantizers": Offer,
     "zoo_engines": Offer,
     "zoo_commands": Offer,
 }

@@ -32,7 +32,7 @@ class Recorder:
 
     def record(self, session: Session, reference: str) -> None:
         """Record the session's last answer."""
-        if self._history is None or session.last is None or not session.last.ids:
+        if self._history is None or session.last is None or not (session.last.ids or session.last.text):
             return  # nothing was said
         try:
             self._history.add(session, reference, self.conversation)

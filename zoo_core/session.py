@@ -16,6 +16,7 @@ from zoo_core.cards.writing import card_digest
 from zoo_core.conversation import Message, Rendered, Template, render
 from zoo_core.errors import ContextOverflow, NotFound, UsageProblem
 from zoo_core.interfaces import Engine, EngineRequest, Sampling
+from zoo_core.sampling import check_sampling
 from zoo_core.stopping import StopFilter
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Reply(msgspec.Struct, kw_only=True):
     text: str = ""
     ids: list[int] = []
     prompt_tokens: int = 0
+    completion_tokens: int = 0
     dropped: int = 0
     finish: Literal["stop", "length", "cancelled"] = "cancelled"
     seconds: float = 0.0
@@ -173,6 +175,8 @@ class Session:
                 shown = stops.feed(piece.text)
                 if piece.finish:
                     shown += stops.end()
+                    reply.prompt_tokens = piece.prompt_tokens or reply.prompt_tokens
+                    reply.completion_tokens = piece.completion_tokens or 0
                 reply.text += shown
                 if stops.stopped or piece.finish:
                     reply.finish = "stop" if stops.stopped else piece.finish or "stop"
@@ -183,8 +187,9 @@ class Session:
         finally:
             _close(pieces)
             reply.seconds = time.perf_counter() - started
+            reply.completion_tokens = reply.completion_tokens or len(reply.ids)
             self.last = reply
-            if reply.ids:
+            if reply.ids or reply.text:
                 self.messages = [*messages[prompt.dropped :], Message("assistant", reply.text)]
 
     def _overflow_error(self, tokens: int, limit: int, turns: int) -> ContextOverflow:
@@ -206,6 +211,8 @@ def open_session(
     sampling: Mapping[str, Any] | None = None,
     system: str | None = None,
     overflow: Overflow | None = None,
+    device_map: str = "",
+    max_memory: Mapping[str, int] | None = None,
 ) -> Session:
     """Find the card, its weights, family, template and engine, and join them. Raises `ZooError` for whatever is missing."""
     from zoo_core.requirements import require_packages
@@ -217,43 +224,23 @@ def open_session(
     require_packages(card.id, card.runtime.requires)
     runs = _engine(zoo, card, engine or card.runtime.engine)
     chosen = zoo.template_of(card, template)
-    family = zoo.offer("zoo_model_families", card.family, "model family")
-    folder = find_weights(card, path, weights, reference)
+    needs = runs.supports.get("needs", ["weights", "family"])
+    family = zoo.offer("zoo_model_families", card.family, "model family") if "family" in needs else None
+    folder = find_weights(card, path, weights, reference) if "weights" in needs else None
     open_engine = runs.load()
     request = EngineRequest(
-        card=card, folder=folder, family=family.load()(), template=chosen, device=device, dtype=dtype
+        card=card,
+        template=chosen,
+        folder=folder,
+        family=family.load()() if family else None,
+        device=device,
+        dtype=dtype,
+        device_map=device_map,
+        max_memory=dict(max_memory or {}),
     )
     session = Session(card, chosen, open_engine(request), sampling=sampling, system=system, overflow=overflow)
-    session.weights = str(folder.resolve()) if weights is not None else ""
+    session.weights = str(folder.resolve()) if folder is not None and weights is not None else ""
     return session
-
-
-def check_sampling(options: Mapping[str, Any]) -> Sampling:
-    """Sampling options as a `Sampling`. Raises `UsageProblem` that names the option and what it may be."""
-    try:
-        sampling = msgspec.convert(dict(options), Sampling, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageProblem(f"The sampling options cannot be used: {error}.") from None
-    if unknown := sorted(set(options) - set(Sampling.__struct_fields__)):
-        raise UsageProblem(
-            f"There is no sampling option '{unknown[0]}'. Known: {', '.join(Sampling.__struct_fields__)}."
-        )
-    try:
-        "".join(sampling.stop).encode()
-    except UnicodeEncodeError:
-        raise UsageProblem("A stop string holds a character that is no Unicode text.") from None
-    bounds = {
-        "temperature": (0, 10, sampling.temperature),
-        "top_p": (0, 1, sampling.top_p),
-        "top_k": (0, 1_000_000, sampling.top_k),
-        "repetition_penalty": (0.01, 10, sampling.repetition_penalty),
-        "max_new_tokens": (1, 1_000_000, sampling.max_new_tokens),
-        "seed": (0, 2**63 - 1, sampling.seed),
-    }
-    for name, (low, high, value) in bounds.items():
-        if value is not None and not low <= value <= high:
-            raise UsageProblem(f"The option {name} is {value}, but must lie between {low} and {high}.")
-    return sampling
 
 
 def _require_runnable(card: ModelCard) -> None:

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
-from zoo_core import LoadedModel, ZooError
+from zoo_core import LoadedModel, Loading, ZooError
 
 #: Token ids 0 to 3, as in BLOOM's own tokenizer.
 UNKNOWN, BEGIN, END, PAD = SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>")
@@ -25,15 +25,15 @@ SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 class PhoenixFamily:
     """Models of the BLOOM architecture (Le Scao et al., 2022), from which Phoenix was made."""
 
-    def load_tokenizer(self, folder: Path) -> Any:
-        """Load the fast tokenizer from a local folder."""
+    def load_tokenizer(self, folder: Path, *, remote_code: bool = False) -> Any:
+        """Load the fast tokenizer from a local folder. No code of the checkpoint runs, allowed or not: none is needed."""
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
-    def load_model(self, folder: Path, *, device: str, dtype: str) -> Any:
-        """Load safetensors weights from a local folder, ready to be used on `device`."""
+    def load_model(self, folder: Path, loading: Loading) -> Any:
+        """Load safetensors weights from a local folder, ready to be used on the device."""
         model, told = BloomForCausalLM.from_pretrained(
             folder,
-            dtype=getattr(torch, dtype),
+            dtype=getattr(torch, loading.dtype),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -41,7 +41,7 @@ class PhoenixFamily:
         )
         if missing := sorted(told["missing_keys"]):  # transformers would fill them with random numbers
             raise ZooError(f"The weights in {folder} lack {len(missing)} tensors, the first of them {missing[0]}.")
-        return model.to(device).eval()
+        return model.to(loading.device).eval()
 
     def create(self, texts: Iterable[str], options: Mapping[str, Any], *, seed: int) -> LoadedModel:
         """Make an untrained model and a byte-level BPE tokenizer fitted to `texts`; options as in `CREATE_OPTIONS`."""

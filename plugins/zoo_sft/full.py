@@ -19,7 +19,7 @@ import transformers
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from zoo_core import LoadedModel, TrainingJob, TrainingResult, ZooError, render
+from zoo_core import LoadedModel, Loading, TrainingJob, TrainingResult, ZooError, render
 from zoo_sft.rows import collate, make_rows
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -94,8 +94,8 @@ class FullTrainer:
 
     def _model(self, job: TrainingJob, options: FullOptions, device: str) -> LoadedModel:
         if job.base is not None:
-            model = job.family.load_model(job.base, device=device, dtype=options.dtype)
-            return LoadedModel(model.train(), job.family.load_tokenizer(job.base))
+            model = job.family.load_model(job.base, Loading(device=device, dtype=options.dtype, remote_code=job.remote_code))
+            return LoadedModel(model.train(), job.family.load_tokenizer(job.base, remote_code=job.remote_code))
         texts = (render(job.template, each.messages, reply=False).text for each in job.conversations)
         return job.family.create(texts, job.model_options, seed=job.seed)
 

@@ -11,7 +11,7 @@ import inspect
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from zoo_core import EngineRequest, Piece, Rendered, Sampling, ZooError
+from zoo_core import EngineRequest, Loading, ModelCard, Piece, Rendered, Sampling, ZooError
 
 # In bfloat16 on a CPU, PyTorch and oneDNN compile kernels for every length of the cache anew and keep 1,024 of them, a megabyte
 # for each new token. Both read their limit when they compile the first; a model has far fewer kernels that it needs again.
@@ -60,13 +60,17 @@ class TransformersEngine:
 
     def __init__(self, request: EngineRequest) -> None:
         """Choose device and dtype and load the tokenizer. Raises `ZooError` for a device that is not there."""
-        self._request = request
+        assert request.folder is not None, "the offer says that it needs weights"
+        assert request.family is not None, "the offer says that it needs a family"
+        self._request, self._folder, self._family = request, request.folder, request.family
         self._device = _device(request.device)
         wish = request.card.runtime.dtype or "auto" if request.dtype == "auto" else request.dtype
-        self._dtype = _dtype(wish, self._device, _weight_bytes(request.folder))
-        _quiet(request.folder)
-        self._tokenizer = _readable(request, request.family.load_tokenizer, request.folder)
-        self.context_length = _context_length(request)
+        self._dtype = _dtype(wish, self._device, _weight_bytes(self._folder))
+        _quiet(self._folder)
+        self._tokenizer = _readable(
+            request, lambda: self._family.load_tokenizer(self._folder, remote_code=request.remote_code)
+        )
+        self.context_length = _context_length(request.card, self._folder)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -83,8 +87,15 @@ class TransformersEngine:
 
     @cached_property
     def _model(self) -> Any:
-        family, folder = self._request.family, self._request.folder
-        return _readable(self._request, family.load_model, folder, device=self._device, dtype=self._dtype)
+        request = self._request
+        loading = Loading(
+            device=self._device,
+            dtype=self._dtype,
+            device_map=request.device_map,
+            max_memory=request.max_memory,
+            remote_code=request.remote_code,
+        )
+        return _readable(request, lambda: self._family.load_model(self._folder, loading))
 
     def encode(self, prompt: Rendered) -> list[int]:
         """The token ids of a prompt, a beginning-of-text token in front where the template asks for one."""
@@ -204,20 +215,18 @@ class _Chooser:
         return torch.multinomial(scores, 1, generator=self._generator)
 
 
-def _readable(request: EngineRequest, load: Any, folder: Path, **options: str) -> Any:
+def _readable(request: EngineRequest, load: Callable[[], Any]) -> Any:
     """Call a loader and turn what libraries say about damaged files into one sentence."""
     try:
-        return load(folder, **options)
+        return load()
     except ZooError:
         raise
     except torch.OutOfMemoryError as error:
-        raise ZooError(
-            f"'{request.card.id}' does not fit into the memory of {options.get('device')}: {error}"
-        ) from error
+        raise ZooError(f"'{request.card.id}' does not fit into the memory of the device: {error}") from error
     except Exception as error:  # the libraries raise many kinds for a damaged checkpoint
         reason = " ".join(str(error).split())[:300]
-        message = f"The weights of '{request.card.id}' in {folder} cannot be loaded: {type(error).__name__}: {reason}"
-        raise ZooError(message) from error
+        place = f"in {request.folder} cannot be loaded"
+        raise ZooError(f"The weights of '{request.card.id}' {place}: {type(error).__name__}: {reason}") from error
 
 
 def _quiet(folder: Path) -> None:
@@ -259,12 +268,12 @@ def _dtype(wish: str, device: str, weight_bytes: int) -> str:
     return "bfloat16" if weight_bytes >= LARGE else "float32"
 
 
-def _context_length(request: EngineRequest) -> int | None:
+def _context_length(card: ModelCard, folder: Path) -> int | None:
     """The card's context, or else what the checkpoint's configuration says."""
-    if request.card.context is not None:
-        return request.card.context.max
+    if card.context is not None:
+        return card.context.max
     try:
-        config = json.loads((request.folder / "config.json").read_bytes())
+        config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return None
     for key in ("max_sequence_length", "max_position_embeddings", "seq_length", "n_positions"):

@@ -62,9 +62,9 @@ def show_limits(session: Session) -> None:
         click.echo(f"({reply.dropped} of the oldest messages were dropped to fit the context)", err=True)
     if reply.finish == "length":
         limit = session.engine.context_length
-        full = limit is not None and reply.prompt_tokens + len(reply.ids) >= limit
+        full = limit is not None and reply.prompt_tokens + reply.completion_tokens >= limit
         why = f"the context of {limit} tokens is full" if full else "max_new_tokens is reached"
-        click.echo(f"(the answer is cut after {len(reply.ids)} tokens: {why})", err=True)
+        click.echo(f"(the answer is cut after {reply.completion_tokens} tokens: {why})", err=True)
 
 
 def show_explanation(told: Explanation) -> None:

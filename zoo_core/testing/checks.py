@@ -25,6 +25,7 @@ METHODS = {
     "zoo_model_families": ("load_tokenizer", "load_model", "create"),
     "zoo_data_builders": ("build",),
     "zoo_trainers": ("train",),
+    "zoo_quantizers": ("quantize",),
 }
 
 

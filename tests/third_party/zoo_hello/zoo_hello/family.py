@@ -7,14 +7,14 @@ from zoo_core import LoadedModel
 
 
 class HelloFamily:
-    def load_tokenizer(self, folder):
+    def load_tokenizer(self, folder, *, remote_code=False):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
-    def load_model(self, folder, *, device, dtype):
+    def load_model(self, folder, loading):
         model = LlamaForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+            folder, dtype=getattr(torch, loading.dtype), local_files_only=True, use_safetensors=True
         )
-        return model.to(device).eval()
+        return model.to(loading.device).eval()
 
     def create(self, texts, options, *, seed):
         from tokenizers import ByteLevelBPETokenizer
