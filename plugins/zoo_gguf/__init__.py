@@ -1,0 +1,1 @@
+"""GGUF: run models with llama.cpp, and write GGUF files from safetensors."""
