@@ -69,12 +69,13 @@ class Base(_Part, frozen=True):
 
 
 class Delta(_Part, frozen=True):
-    """How a delta becomes a model."""
+    """How a delta becomes a model; the guide "Merge a delta" says what `new_rows`, `keeps` and `result_digest` mean."""
 
     op: Literal["add"] = "add"
     new_rows: Literal["zero", "mean"] | None = None
     vocab_size: Count | None = None
-    keeps: list[str] = []
+    keeps: list[Text] = []
+    weight_sum: float | None = None
     result_digest: Digest | None = None
 
 
@@ -196,8 +197,7 @@ class License(_Part, frozen=True):
     """What the files may be used for. `spdx` is the SPDX identifier that the publisher claims; `name` is for licences without.
 
     `weights` is the licence that the weights, or a dataset's files, are under where that is a stricter one, such as one
-    inherited from their base.
-    `acceptance` says that the hub hands the files out only to who accepted the licence there.
+    inherited from their base. `acceptance` says that the hub hands the files out only to who accepted the licence there.
     """
 
     spdx: str = ""

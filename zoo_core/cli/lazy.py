@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class LazyGroup(click.Group):
-    """Commands by name with what they do; the module has the command's name and lies in the package `package`."""
+    """Commands by name with what they do; the module in `package` has the command's name, behind `prefix`."""
 
-    def __init__(self, *args: Any, names: Mapping[str, str], package: str, **options: Any) -> None:
+    def __init__(self, *args: Any, names: Mapping[str, str], package: str, prefix: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
         self._names = names
-        self._package = package
+        self._modules = f"{package}.{prefix}"
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._names]
@@ -26,7 +26,7 @@ class LazyGroup(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = import_module(f"{self._package}.{name}").command
+        command: click.Command = import_module(f"{self._modules}{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,0 +1,1 @@
+"""The commands of the plugin, one module each, imported when they are used."""
