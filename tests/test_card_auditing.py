@@ -204,6 +204,7 @@ def test_a_delta_with_more_rows_than_its_base(run: Run, tmp_path: Path) -> None:
     card(tmp_path, "a", lineage={**delta, "delta": {"vocab_size": 11}})
     card(tmp_path, "b", lineage={**delta, "delta": {"vocab_size": 11, "new_rows": "zero"}})
     card(tmp_path, "c", lineage=delta)
+    card(tmp_path, "d", lineage={**delta, "delta": {"vocab_size": 11, "keeps": ["embed_tokens"]}})
     items, _ = check(run, tmp_path)
     assert findings(items) == []
     assert findings(items, "warning") == [

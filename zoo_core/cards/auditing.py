@@ -185,7 +185,7 @@ def _deltas(subject: Subject) -> Iterator[Finding]:
         return
     own = delta.vocab_size or card.architecture.vocab_size
     theirs = base.architecture.vocab_size if isinstance(base, ModelCard) else None
-    if own and theirs and own > theirs and delta.new_rows is None:
+    if own and theirs and own > theirs and delta.new_rows is None and not delta.keeps:  # tables are often kept whole
         missing = f"the vocabulary has {own:,} rows, that of '{card.lineage.base.id}' {theirs:,}"
         yield warning("delta", "lineage.delta.new_rows", f"{missing}, but new_rows does not say what they are added to")
 
