@@ -18,6 +18,14 @@ def _own_folders(zoo_folders: Path) -> None:
     """No test reads or writes the data of whoever runs it."""
 
 
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sends a key of whoever runs it, or asks a service that costs money."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "ZOO_KEY_", "ZOO_OPENAI_")):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def run() -> Callable[..., Result]:
     """Run `zoo` with arguments; stdin, stdout and stderr apart. An error that is no `ZooError` fails the test."""
