@@ -34,7 +34,9 @@ class Shape(NamedTuple):
     stored: str
     dtype: str
     context: int
-    eager: bool = False
+    attention: str = ""
+    #: The family of the zoo that loads it; transformers itself where it is empty.
+    family: str = ""
 
 
 _LLAMA = {"vocab_size": 16_000, "max_position_embeddings": 16_384, "bos_token_id": None, "eos_token_id": None}
@@ -69,17 +71,20 @@ _LARGE = _LLAMA | {
 #: The shapes that the tests measure too.
 SHAPES = {
     "shared keys": Shape("Llama", _GROUPED, "float32", "float32", 2048),
-    "many words, 16 bits": Shape("Bloom", _VOCABULARY, "bfloat16", "bfloat16", 2048, eager=True),
+    "many words, 16 bits": Shape("Bloom", _VOCABULARY, "bfloat16", "bfloat16", 2048, attention="eager"),
+    "phoenix, 16 bits": Shape("Bloom", _VOCABULARY, "bfloat16", "bfloat16", 2048, attention="biased", family="phoenix"),
     "deep": Shape("GPT2", _DEEP, "float32", "float32", 1024),
     "wide, converted": Shape("GPTNeoX", _WIDE, "float32", "bfloat16", 1024),
 }
 #: Those that take longer.
 MORE = {
     "long": Shape("Llama", _LONG, "bfloat16", "bfloat16", 6144),
-    "many words": Shape("Bloom", _VOCABULARY, "float32", "float32", 1024, eager=True),
+    "many words": Shape("Bloom", _VOCABULARY, "float32", "float32", 1024, attention="eager"),
+    "phoenix": Shape("Bloom", _VOCABULARY, "float32", "float32", 1024, attention="biased", family="phoenix"),
+    "phoenix, full": Shape("Bloom", _VOCABULARY, "float32", "float32", 4096, attention="biased", family="phoenix"),
     "shared keys, 16 bits": Shape("Llama", _GROUPED, "bfloat16", "bfloat16", 8192),
     "shared keys, widened": Shape("Llama", _GROUPED, "bfloat16", "float32", 512),
-    "many words, full": Shape("Bloom", _VOCABULARY, "float32", "float32", 4096, eager=True),
+    "many words, full": Shape("Bloom", _VOCABULARY, "float32", "float32", 4096, attention="eager"),
     "deep, full": Shape("GPT2", _DEEP, "float32", "float32", 4096),
     "wide, short": Shape("GPTNeoX", _WIDE, "float32", "float32", 128),
     "2.2 GB": Shape("Llama", _LARGE, "bfloat16", "bfloat16", 2048),
@@ -148,6 +153,8 @@ def measure(shape: Shape, folder: Path, *, as_is: bool = False) -> int:
         shape.dtype,
         "--context",
         str(shape.context),
+        "--family",
+        shape.family,
     ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -173,17 +180,19 @@ class _Family:
         return model.to(loading.device).eval()
 
 
-def _inside(folder: Path, dtype: str, context: int) -> int:
-    from zoo_core import EngineRequest, ModelCard, Rendered, Sampling, Template
+def _inside(folder: Path, dtype: str, context: int, name: str) -> int:
+    from zoo_core import EngineRequest, ModelCard, Rendered, Sampling, Template, Zoo
     from zoo_transformers.engine import TransformersEngine
 
     card = ModelCard(schema="zoo.card/v1", id="measured", family="measured", summary="A model of random numbers")
     template = Template(name="plain", text="{{ messages[0].content }}")
 
+    family = Zoo().offer("zoo_model_families", name, "model family").load()() if name else _Family()
+
     def engine(place: Path) -> TransformersEngine:
         wanted = {"device": "cpu", "dtype": dtype}
         return TransformersEngine(
-            EngineRequest(card=card, folder=place, family=_Family(), template=template, **wanted)  # type: ignore[arg-type]
+            EngineRequest(card=card, folder=place, family=family, template=template, **wanted)  # type: ignore[arg-type]
         )
 
     def answer(runs: TransformersEngine, prompt: int, words: int) -> None:
@@ -218,9 +227,10 @@ def main() -> None:
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--dtype", help=argparse.SUPPRESS)
     parser.add_argument("--context", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--family", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        print(_inside(options.inside, options.dtype, options.context))
+        print(_inside(options.inside, options.dtype, options.context, options.family))
         return
     head = ("SHAPE", "DTYPE", "CONTEXT", "WEIGHTS", "CACHE", "ACTIVATIONS", "ESTIMATED", "MEASURED", "")
     print("{:<22}{:<10}{:>8}{:>10}{:>10}{:>13}{:>11}{:>10}{:>8}".format(*head))
@@ -228,7 +238,7 @@ def main() -> None:
         shape = ALL[name]
         with tempfile.TemporaryDirectory() as folder:
             row = make(shape, Path(folder))
-            found = needs(row, shape.context, 1, shape.dtype, eager=shape.eager)
+            found = needs(row, shape.context, 1, shape.dtype, attention=shape.attention)
             measured = measure(shape, Path(folder), as_is=options.as_is)
         model = found.total - found.program
         sizes = [bytes_text(each) for each in (found.weights, found.cache, found.activations, model, measured)]

@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM, GPTJConfig, GPTJForCausalLM, Llam
 from zoo_core import Assembly, Loading, ModelCard, WeightsError, Zoo
 from zoo_core.cards.parts import Architecture, Base, Context, Delta, Generation, Lineage, Runtime, Source
 from zoo_core.cards.writing import card_yaml
-from zoo_core.session import Session, open_session
+from zoo_core.opening import open_session
+from zoo_core.session import Session
 from zoo_weights import Policy, make_delta
 
 IDS = torch.tensor([[1, 17, 42, 99, 7]])

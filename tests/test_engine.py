@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from zoo_core import EngineRequest, LoadedModel, Loading, ModelCard, Piece, Rendered, Sampling, Template, Zoo, ZooError
-from zoo_core.session import open_session
+from zoo_core.opening import open_session
 from zoo_phoenix.family import PhoenixFamily
 from zoo_transformers.engine import TransformersEngine
 

@@ -28,7 +28,7 @@ LIGHT = {
     "zoo_sft",
     "zoo_static",
 }
-LIGHT |= {"zoo_transformers"}
+LIGHT |= {"zoo_transformers", "zoo_camel", "zoo_chimera", "zoo_classics", "zoo_gguf", "zoo_openai", "zoo_weights"}
 LIGHT |= {"click", "pluggy", "msgspec", "yaml", "_yaml", "platformdirs", "typing_extensions"}
 
 

@@ -150,7 +150,6 @@ CARDS = {
     "int4": ("{quantization: {method: gptq}}", "quantized already"),
     "a quantized one": ("{lineage: {base: {id: big}, relation: quantized}}", "quantize big instead"),
     "an API": ("{format: api}", "has no weights"),
-    "code": ("{runtime: {remote_code: true}}", "code that its checkpoint brings"),
     "another family": ("{family: griffin}", "No installed plugin brings the model family 'griffin'"),
     "no weights": ("{}", "names no source of weights"),
 }

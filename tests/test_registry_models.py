@@ -11,7 +11,7 @@ from click.testing import Result
 
 import zoo_registry
 from zoo_core.cards.checking import check_card
-from zoo_core.cards.parts import Base
+from zoo_core.cards.parts import Base, Delta
 from zoo_core.cards.reading import read_card, read_extended
 from zoo_core.cards.schema import AnyCard, ModelCard
 from zoo_core.lineage.licenses import allowance
@@ -37,6 +37,14 @@ PROMISED = {
     "bases": "llama-7b llama-13b llama-30b bloom-7b1 bloomz-7b1-mt gpt-j-6b baichuan-7b baichuan2-7b-base"
     " baichuan2-13b-base yi-34b ziya-llama-13b-pretrain-v1",
 }
+
+#: The models of LLM Zoo's medical branch that chat.
+CAMEL = (
+    "huatuogpt-7b huatuogpt-13b huatuogpt2-7b huatuogpt2-13b huatuogpt2-34b"
+    " huatuogpt2-7b-4bits huatuogpt2-7b-8bits huatuogpt2-34b-4bits huatuogpt2-34b-8bits"
+)
+#: Tensors that the deltas of Ziya and HuatuoGPT-13B hold whole.
+KEPT = ["embed_tokens", "lm_head.weight", "self_attn.rotary_emb.inv_freq"]
 
 
 @cache
@@ -234,6 +242,40 @@ def test_the_models_of_the_house_speak_the_template_of_phoenix() -> None:
         assert template is not None
         assert template.name == "phoenix"
         assert template.golden, name
+
+
+@pytest.mark.parametrize("name", sorted({*PROMISED["overview"].split(), *CAMEL.split()} - {"chatgpt", "wenxin"}))
+def test_a_model_with_weights_has_family_and_template(name: str, zoo: Zoo) -> None:
+    """The golden renderings show one question, and a second one after an answer."""
+    card = cards()[name]
+    assert card.template is not None
+    turns = {tuple(each.role for each in golden.messages) for golden in card.template.golden}
+    assert {("user",), ("user", "assistant", "user")} <= turns
+    assert "safetensors" in zoo.offer("zoo_model_families", card.family, "model family").supports["format"]
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-j-6b", "baichuan-7b", "baichuan2-7b-base", "yi-34b", "ziya-llama-13b-pretrain-v1"]
+)
+def test_the_base_of_a_model_has_a_family(name: str, zoo: Zoo) -> None:
+    assert zoo.offer("zoo_model_families", cards()[name].family, "model family")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("alpaca-7b", Delta(new_rows="mean", vocab_size=32001, weight_sum=50637.1836)),
+        ("vicuna-7b", Delta(new_rows="zero", vocab_size=32001)),
+        ("vicuna-13b-v1.1", Delta(vocab_size=32000)),
+        ("koala-13b", Delta(vocab_size=32000)),
+        ("ziya-llama-13b-pretrain-v1", Delta(vocab_size=39424, keeps=KEPT)),
+        ("huatuogpt-13b", Delta(keeps=KEPT)),
+    ],
+)
+def test_how_a_delta_is_added(name: str, expected: Delta) -> None:
+    lineage = cards()[name].lineage
+    assert lineage is not None
+    assert (lineage.relation, lineage.delta) == ("delta", expected)
 
 
 def test_disagreements_between_sources_are_told() -> None:

@@ -16,10 +16,11 @@ from click.testing import Result
 from zoo_core import EngineRequest, Offer, Piece, Rendered, Sampling, Template, Zoo, hookimpl
 from zoo_core.errors import HistoryError, NotFound, WeightsError
 from zoo_core.history import History
+from zoo_core.opening import open_session
 from zoo_core.plugins import Plugins
 from zoo_core.recording import Recorder
 from zoo_core.replay import replay
-from zoo_core.session import Session, open_session
+from zoo_core.session import Session
 
 PLAIN = Template(name="plain", text="{{ system }}{% for m in messages %}{{ m.content }}|{% endfor %}")
 OTHER = Template(name="other", text="other: {{ messages[0].content }}")

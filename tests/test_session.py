@@ -20,8 +20,9 @@ from zoo_core.errors import (
     UsageProblem,
     WeightsError,
 )
+from zoo_core.opening import open_session
 from zoo_core.plugins import Plugins
-from zoo_core.session import Session, open_session
+from zoo_core.session import Session
 
 TEMPLATE = Template(
     name="letters",
@@ -83,6 +84,16 @@ def test_an_answer_joins_the_conversation_and_the_next_prompt() -> None:
     assert talk(session, "Hi", "And?") == ["Hello", "Hello"]
     assert prompts(session) == ["u:Hi;a:", "u:Hi;a:Hello;u:And?;a:"]
     assert [each.role for each in session.messages] == ["user", "assistant"] * 2
+
+
+@pytest.mark.parametrize("says", [[" Hello", " you "], [" ", "\n", " Hello you "], ["Hello you "]])
+def test_space_before_an_answer_is_no_part_of_it(says: list[str]) -> None:
+    session = session_of(says)
+    assert next(pieces := session.reply("Hi"))[0] == "H"
+    assert all(pieces)
+    assert session.last is not None
+    assert session.messages[-1].content == session.last.text == "Hello you "
+    assert len(session.last.ids) == len(says) + 1, "the tokens are recorded as they came"
 
 
 def test_a_reply_holds_what_is_needed_to_ask_again() -> None:
@@ -485,14 +496,14 @@ DELTA = {"base": {"name": "LLaMA-7b"}, "relation": "delta"}
 REFUSED = {
     "remote code": (
         {"runtime": {"remote_code": True, "engine": "letters"}},
-        "'tiny' needs code that its checkpoint brings, which the zoo does not run.",
+        "'tiny' runs code of its own, 3 Python files in",
     ),
-    "delta": ({"lineage": DELTA}, "'tiny' is published as a delta over LLaMA-7b: by itself it gives gibberish."),
+    "delta": ({"lineage": DELTA}, "'tiny' is published as a delta over LLaMA-7b, without which it gives gibberish"),
     "adapter": (
         {"lineage": {"base": {"repo": "a/b"}, "relation": "adapter"}},
-        "'tiny' is published as an adapter over a/b: by itself it gives gibberish.",
+        "'tiny' is published as an adapter over a/b, without which it gives gibberish",
     ),
-    "pickle": ({"format": "pickle"}, "'tiny' has the format 'pickle', which the engine 'letters' does not load."),
+    "pickle": ({"format": "pickle"}, "'tiny' is published as pickled weights, which can run code when they are read"),
     "gguf": ({"format": "gguf"}, "'tiny' has the format 'gguf', which the engine 'letters' does not load."),
     "API": ({"format": "api"}, "'tiny' has the format 'api', which the engine 'letters' does not load."),
 }
@@ -500,10 +511,18 @@ REFUSED = {
 
 @pytest.mark.parametrize(("fields", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_or_must_not_be_run_is_refused(letters: Any, fields: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageProblem) as caught:
+    with pytest.raises(ZooError) as caught:
         open_session(letters(**fields), "tiny")
     assert sentence in str(caught.value)
     assert "engines" not in sys.modules, "no engine is imported for it"
+
+
+def test_a_family_that_no_plugin_brings_is_told_before_weights_are_asked_for(letters: Any) -> None:
+    sources = [{"hub": "huggingface", "repo": "a/b"}]
+    with pytest.raises(NotFound, match="model family"):
+        open_session(letters(family="unknown", sources=sources), "tiny")
+    with pytest.raises(WeightsError, match="zoo pull tiny"):
+        open_session(letters(sources=sources), "tiny")
 
 
 UNKNOWN: dict[str, tuple[dict[str, Any], dict[str, Any], type[ZooError], str]] = {
@@ -569,10 +588,10 @@ def test_a_model_named_by_the_path_of_its_card(letters: Any, tmp_path: Path) -> 
 
 
 def test_without_any_engine_nothing_runs(zoo_folders: Path) -> None:
-    from zoo_core.session import _engine
+    from zoo_core.engines import engine_for
 
     with pytest.raises(NotFound, match="No installed plugin brings an engine"):
-        _engine(Zoo(plugins=Plugins([])), card_of(), None)
+        engine_for(Zoo(plugins=Plugins([])), card_of())
 
 
 @pytest.mark.parametrize(
@@ -588,14 +607,14 @@ def test_without_any_engine_nothing_runs(zoo_folders: Path) -> None:
 def test_an_engine_is_given_only_the_formats_that_it_names(
     supports: dict[str, list[str]], format_: str, runs: bool, zoo_folders: Path
 ) -> None:
-    from zoo_core.session import _engine
+    from zoo_core.engines import engine_for
 
     plugin = SimpleNamespace(
         zoo_engines=hookimpl(lambda: [Offer(name="one", target="x:y", supports=supports)], specname="zoo_engines")
     )
     zoo = Zoo(plugins=Plugins([], modules={"mine": plugin}))
     if runs:
-        assert _engine(zoo, card_of(format=format_), None).name == "one"
+        assert engine_for(zoo, card_of(format=format_)).name == "one"
     else:
-        with pytest.raises(UsageProblem, match="which no installed engine loads"):
-            _engine(zoo, card_of(format=format_), None)
+        with pytest.raises(UsageProblem, match=r"which no installed engine loads|is published as pickled weights"):
+            engine_for(zoo, card_of(format=format_))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from zoo_core.conversation import Template as Template
     from zoo_core.conversation import render as render
     from zoo_core.errors import CardError as CardError
+    from zoo_core.errors import MissingDependency as MissingDependency
     from zoo_core.errors import NotFound as NotFound
     from zoo_core.errors import RegistryError as RegistryError
     from zoo_core.errors import Unreachable as Unreachable
@@ -63,11 +64,14 @@ if TYPE_CHECKING:
     from zoo_core.interfaces import Trainer as Trainer
     from zoo_core.interfaces import TrainingJob as TrainingJob
     from zoo_core.interfaces import TrainingResult as TrainingResult
+    from zoo_core.names import did_you_mean as did_you_mean
     from zoo_core.names import is_name as is_name
     from zoo_core.names import is_path as is_path
     from zoo_core.offers import Offer as Offer
+    from zoo_core.opening import open_session as open_session
     from zoo_core.parallel import Stopped as Stopped
     from zoo_core.parallel import in_parallel as in_parallel
+    from zoo_core.paths import config_folder as config_folder
     from zoo_core.paths import data_folder as data_folder
     from zoo_core.paths import expanded as expanded
     from zoo_core.registries.building import RegistryDraft as RegistryDraft
@@ -82,7 +86,6 @@ if TYPE_CHECKING:
     from zoo_core.registries.signing import read_key as read_key
     from zoo_core.registries.updating import update_from_cards as update_from_cards
     from zoo_core.registries.updating import update_registry as update_registry
-    from zoo_core.session import open_session as open_session
     from zoo_core.sources import CardSource as CardSource
     from zoo_core.sources import Change as Change
     from zoo_core.sources import Download as Download
@@ -132,6 +135,7 @@ _HOMES = {
     "Template": "conversation",
     "render": "conversation",
     "CardError": "errors",
+    "MissingDependency": "errors",
     "NotFound": "errors",
     "RegistryError": "errors",
     "Unreachable": "errors",
@@ -157,11 +161,13 @@ _HOMES = {
     "QuantizationJob": "interfaces",
     "QuantizationResult": "interfaces",
     "Quantizer": "interfaces",
+    "did_you_mean": "names",
     "is_name": "names",
     "is_path": "names",
     "Offer": "offers",
     "Stopped": "parallel",
     "in_parallel": "parallel",
+    "config_folder": "paths",
     "data_folder": "paths",
     "expanded": "paths",
     "RegistryDraft": "registries.building",
@@ -176,7 +182,7 @@ _HOMES = {
     "read_key": "registries.signing",
     "update_from_cards": "registries.updating",
     "update_registry": "registries.updating",
-    "open_session": "session",
+    "open_session": "opening",
     "CardSource": "sources",
     "Change": "sources",
     "Download": "sources",

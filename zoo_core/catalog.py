@@ -57,12 +57,13 @@ class Catalog:
         files: Sequence[Path] = (),
         index: Path | None = None,
         elsewhere: Callable[[str, str], tuple[AnyCard, Path]] | None = None,
+        drafts: Callable[[str], tuple[AnyCard, Path]] | None = None,
         warn: Callable[[str], None] = lambda warning: None,
     ) -> None:
         """Read the rows of all cards below `places` and in `files`; `index` is the cache file.
 
-        `elsewhere` brings the card that a reference such as `hf:owner/name` names, from its two parts. `warn` is told of
-        a name that several places claim when that name is used.
+        `elsewhere` brings the card that a reference such as `hf:owner/name` names, from its two parts; `drafts` also that of a
+        model without one. `warn` is told of a name that several places claim when that name is used.
         """
         self.warnings: list[str] = []
         #: What is wrong with a name, for those that several cards claim.
@@ -74,6 +75,7 @@ class Catalog:
         self._names: dict[str, list[Entry]] = {}
         self._registries: dict[str, list[Entry]] = {}
         self._elsewhere = elsewhere or _nowhere
+        self._drafts = drafts
         cache = CardIndex(index)
         found = [Entry(self._named_file(path), "command line", 100) for path in files]
         for place in sorted(places, key=lambda place: -place.rank):
@@ -113,25 +115,28 @@ class Catalog:
         """The model card that a reference names, and its file.
 
         A reference is a name, `name@version`, either of them after `registry:`, a card file, a folder with a card in it, or
-        an address that a card source reads. Raises `NotFound` with suggestions, `CardError` when the card is broken or no
-        model's.
+        an address that a card source reads; also a folder of weights, a GGUF file or a repository without a card, of which
+        one is drafted. Raises `NotFound` with suggestions, `CardError` when the card is broken or no model's.
         """
-        card, path = self.card(reference)
+        card, path = self.card(reference, drafts=True)
         if not isinstance(card, ModelCard):
             raise CardError(f"'{reference}' is a {card.__struct_config__.tag}, not a model.")
         return card, path
 
-    def card(self, reference: str) -> tuple[AnyCard, Path]:
-        """The card of any kind that a reference names, and its file. Raises as `model` does."""
+    def card(self, reference: str, *, drafts: bool = False) -> tuple[AnyCard, Path]:
+        """The card of any kind that a reference names, and its file; a drafted one with `drafts`. Raises as `model` does."""
         from zoo_core.cards.reading import read_card
         from zoo_core.registries.copies import read_registry_card
 
+        draft = self._drafts if drafts else None
         if is_path(reference):
-            path = _card_path(expanded(reference))
-            return read_card(path), path
+            path = expanded(reference)
+            if draft is not None and _is_bare(path):
+                return draft(reference)
+            return read_card(path := _card_path(path)), path
         first, colon, rest = reference.partition(":")
         if colon and first not in self._registries:
-            return self._elsewhere(first, rest)
+            return draft(reference) if draft is not None else self._elsewhere(first, rest)
         name, _, version = (rest if colon else reference).partition("@")
         entry = self._find_in(first, name) if colon else self._find(name)
         for sentence in self.conflicts.get(name, ()) if not colon else ():
@@ -280,6 +285,11 @@ def _card_path(path: Path) -> Path:
     if not path.is_file():
         raise ZooError(f"{path} is neither a card file nor a folder.")
     return path
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a path is that of a folder without a card, or of a GGUF file."""
+    return _exists(path) and not (path / CARD_FILE).is_file() and (path.is_dir() or path.suffix == ".gguf")
 
 
 def _exists(path: Path) -> bool:

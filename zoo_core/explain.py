@@ -9,8 +9,9 @@ import msgspec
 from zoo_core.conversation import render
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import Sampling
+from zoo_core.opening import open_session
 from zoo_core.sampling import check_sampling
-from zoo_core.session import Session, open_session
+from zoo_core.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,8 @@ def explain_session(session: Session, messages: Sequence[Message]) -> Explanatio
         card_digest=session.card_digest,
         template=session.template.name,
         prompt=prompt.rendered.text,
-        ids=prompt.ids,
-        ids_missing="",
+        ids=prompt.ids or None,
+        ids_missing="" if prompt.ids else "only the service behind the engine sees tokens",
         stop=sampling.stop,
         sampling=sampling,
         seed_is_drawn=session.seed is None,
@@ -65,7 +66,7 @@ def explain(
     from zoo_core.cards.writing import card_digest
 
     try:
-        session = open_session(zoo, reference, template=template, weights=weights)
+        session = open_session(zoo, reference, template=template, weights=weights, tokens_only=True)
     except ZooError as error:
         card, _ = zoo.catalog.model(reference)
         chosen = zoo.template_of(card, template)

@@ -75,6 +75,10 @@ class Assembly(msgspec.Struct, frozen=True, kw_only=True):
 class Assembler(Protocol):
     """What a family has beside `ModelFamily` when its models may be published as deltas or adapters."""
 
+    def is_part(self, folder: Path) -> bool:
+        """Whether a folder holds a delta or an adapter, which is no model without its base. Raises `ZooError`."""
+        ...
+
     def assemble(self, assembly: Assembly) -> None:
         """Write the whole model, with tokenizer and configuration, into the assembly's folder.
 

@@ -1,22 +1,28 @@
-"""Ask for a recorded answer again: the same, or at which token it differs and what has changed since."""
+"""Ask for a recorded answer again: the same, or at which token it differs and what has changed since.
+
+Answers of hosted models, whose tokens nobody sees, are compared letter by letter.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from zoo_core.errors import NotFound
 from zoo_core.history import History, Record, template_digest
-from zoo_core.session import Session, open_session
+from zoo_core.opening import open_session
+from zoo_core.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo_core.zoo import Zoo
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a replay. `differs_at` is the first token that is another, counted from 0."""
+    """The outcome of a replay. `differs_at` is the first token, or letter, that is another, counted from 0."""
 
     same: bool
     sentence: str
@@ -38,20 +44,26 @@ def replay(zoo: Zoo, number: int, history: History | None = None) -> Replayed:
         device=device,
         dtype=dtype,
         weights=Path(record.weights) if record.weights else None,
+        device_map=record.facts.get("device_map", ""),
     )
     for _ in session.replay(record.messages, record.sampling):
         pass
     assert session.last is not None
     changes = _changes(record, session)
-    ids = session.last.ids
+    new: Sequence[Any] = session.last.ids
+    old: Sequence[Any] = record.ids
+    unit, why = "token", "so the machine computes differently"
+    if not old and not new:  # nobody saw tokens
+        new, old, unit = session.last.text, record.reply, "letter"
+        why = "but a hosted model need not answer the same way twice"
     # An answer that the user stopped is compared as far as it went.
-    compared = ids[: len(record.ids)] if record.finish == "cancelled" else ids
-    if compared == record.ids:
-        return _outcome(record, session, f"Answer {number} is the same, token by token.", [], None)
-    pairs = zip(compared, record.ids, strict=False)
-    place = next((at for at, (new, old) in enumerate(pairs) if new != old), min(len(compared), len(record.ids)))
-    why = "" if changes else " Nothing that is recorded has changed, so the machine computes differently."
-    return _outcome(record, session, f"Answer {number} differs from token {place} on.{why}", changes, place)
+    compared = new[: len(old)] if record.finish == "cancelled" else new
+    if compared == old:
+        return _outcome(record, session, f"Answer {number} is the same, {unit} by {unit}.", [], None)
+    pairs = zip(compared, old, strict=False)
+    place = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(compared), len(old)))
+    told = "" if changes else f" Nothing that is recorded has changed, {why}."
+    return _outcome(record, session, f"Answer {number} differs from {unit} {place} on.{told}", changes, place)
 
 
 def _template(zoo: Zoo, record: Record) -> str | None:

@@ -14,18 +14,15 @@ import msgspec
 
 from zoo_core.cards.writing import card_digest
 from zoo_core.conversation import Message, Rendered, Template, render
-from zoo_core.errors import ContextOverflow, NotFound, UsageProblem
-from zoo_core.interfaces import Engine, EngineRequest, Sampling
+from zoo_core.errors import ContextOverflow, UsageProblem
+from zoo_core.interfaces import Engine, Sampling
 from zoo_core.sampling import check_sampling
 from zoo_core.stopping import StopFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from zoo_core.cards.schema import ModelCard
-    from zoo_core.offers import Offer
-    from zoo_core.zoo import Zoo
 
 Overflow = Literal["error", "drop-oldest"]
 
@@ -177,6 +174,8 @@ class Session:
                     shown += stops.end()
                     reply.prompt_tokens = piece.prompt_tokens or reply.prompt_tokens
                     reply.completion_tokens = piece.completion_tokens or 0
+                if not reply.text:  # many tokenizers begin a word with its space, which is no part of the answer
+                    shown = shown.lstrip()
                 reply.text += shown
                 if stops.stopped or piece.finish:
                     reply.finish = "stop" if stops.stopped else piece.finish or "stop"
@@ -197,76 +196,6 @@ class Session:
         return ContextOverflow(
             f"The prompt has {tokens:,} tokens, but '{self.card.id}' takes {limit:,} with its answer; {advice}."
         )
-
-
-def open_session(
-    zoo: Zoo,
-    reference: str,
-    *,
-    template: str | None = None,
-    engine: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    weights: Path | None = None,
-    sampling: Mapping[str, Any] | None = None,
-    system: str | None = None,
-    overflow: Overflow | None = None,
-    device_map: str = "",
-    max_memory: Mapping[str, int] | None = None,
-) -> Session:
-    """Find the card, its weights, family, template and engine, and join them. Raises `ZooError` for whatever is missing."""
-    from zoo_core.requirements import require_packages
-    from zoo_core.weights.store import find_weights
-
-    check_sampling({key: value for key, value in (sampling or {}).items() if value is not None})
-    card, path = zoo.catalog.model(reference)
-    _require_runnable(card)
-    require_packages(card.id, card.runtime.requires)
-    runs = _engine(zoo, card, engine or card.runtime.engine)
-    chosen = zoo.template_of(card, template)
-    needs = runs.supports.get("needs", ["weights", "family"])
-    family = zoo.offer("zoo_model_families", card.family, "model family") if "family" in needs else None
-    folder = find_weights(card, path, weights, reference) if "weights" in needs else None
-    open_engine = runs.load()
-    request = EngineRequest(
-        card=card,
-        template=chosen,
-        folder=folder,
-        family=family.load()() if family else None,
-        device=device,
-        dtype=dtype,
-        device_map=device_map,
-        max_memory=dict(max_memory or {}),
-    )
-    session = Session(card, chosen, open_engine(request), sampling=sampling, system=system, overflow=overflow)
-    session.weights = str(folder.resolve()) if folder is not None and weights is not None else ""
-    return session
-
-
-def _require_runnable(card: ModelCard) -> None:
-    if card.runtime.remote_code:
-        raise UsageProblem(f"'{card.id}' needs code that its checkpoint brings, which the zoo does not run.")
-    if card.lineage is not None and card.lineage.relation in {"delta", "adapter"}:
-        base = card.lineage.base
-        raise UsageProblem(
-            f"'{card.id}' is published as {'a delta' if card.lineage.relation == 'delta' else 'an adapter'} over "
-            f"{base.name or base.id or base.repo}: by itself it gives gibberish. Merge it into its base first."
-        )
-
-
-def _engine(zoo: Zoo, card: ModelCard, wish: str | None) -> Offer:
-    """The engine that is wanted, else the first that loads the card's format."""
-    if wish is not None:
-        offers = [zoo.offer("zoo_engines", wish, "engine")]
-    else:
-        offers = [offer for _, offer in zoo.plugins.items("zoo_engines")]
-        if not offers:
-            raise NotFound("No installed plugin brings an engine, so no model can run.")
-    for offer in offers:
-        if card.format is None or card.format in offer.supports.get("format", ["safetensors"]):
-            return offer
-    which = f"the engine '{wish}' does not load" if wish else "no installed engine loads"
-    raise UsageProblem(f"'{card.id}' has the format '{card.format}', which {which}.")
 
 
 def _close(pieces: Any) -> None:

@@ -41,6 +41,7 @@ from zoo_core.paths import expanded
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from zoo_core.conversation import Template
     from zoo_core.zoo import Zoo
 
 _RECIPE_FILE = "recipe.json"
@@ -101,9 +102,13 @@ def train(
     name: str,
     device: str = "auto",
     weights: Path | None = None,
+    base: str | None = None,
     progress: Callable[[float, str], None] = lambda share, line: None,
 ) -> ModelCard:
-    """Train by a recipe and write the folder `out` with weights and card. Raises `ZooError`; `out` is then not there."""
+    """Train by a recipe and write the folder `out` with weights and card. Raises `ZooError`; `out` is then not there.
+
+    `weights` and `base` say where the model to go on from is, as for `open_session`.
+    """
     if not is_name(name):
         raise UsageProblem(f"'{name}' cannot be a model's name; use lower-case letters, digits, '.', '_' and '-'.")
     if out.exists():
@@ -116,7 +121,7 @@ def train(
     builder = zoo.offer("zoo_data_builders", recipe.data.builder, "data builder").load()()
     conversations = list(builder.build(recipe.data.options, seed=recipe.seed))
     _check_languages(conversations)
-    job, origin = _job(zoo, recipe, device, weights, progress, conversations)
+    job, origin = _job(zoo, recipe, device, (weights, base), progress, conversations)
     # The folder comes last, so that a mistake leaves none behind.
     job = msgspec.structs.replace(job, folder=_work_folder(out, recipe, _digest(conversations)))
     result: TrainingResult = trainer.train(job)
@@ -148,6 +153,15 @@ def _work_folder(out: Path, recipe: Recipe, data_sha256: str) -> Path:
     return folder
 
 
+def _require_marks(template: Template, model: str) -> None:
+    """Raise `UsageProblem` for a template that does not say what the assistant said, as those of tokenizers often do not."""
+    if not re.search(r"\{%[-+]?\s*generation\b", template.text):
+        raise UsageProblem(
+            f"The template '{template.name}' of '{model}' does not mark what the assistant says (with a generation tag), so "
+            f"nothing can be taught through it; name another in a card: zoo card new {model} --template NAME --out FILE"
+        )
+
+
 def _check_languages(conversations: list[Any]) -> None:
     """Raise `ZooError` for a language that the finished model's card could not name."""
     for number, each in enumerate(conversations, 1):
@@ -161,34 +175,42 @@ def _job(
     zoo: Zoo,
     recipe: Recipe,
     device: str,
-    weights: Path | None,
+    named: tuple[Path | None, str | None],
     progress: Callable[[float, str], None],
     conversations: list[Any],
 ) -> tuple[TrainingJob, ModelCard | None]:
-    from zoo_core.weights.store import find_weights
+    from zoo_core.consent import cleared
+    from zoo_core.weights.assembling import model_weights
 
     if not conversations:
         raise ZooError(f"The data builder '{recipe.data.builder}' gave no conversations, so there is nothing to learn.")
-    base: Path | None = None
+    start: Path | None = None
     card: ModelCard | None = None
     model_options: Mapping[str, Any] = {}
     if recipe.base is not None:
         card, path = zoo.catalog.model(recipe.base)
-        base, family, template = find_weights(card, path, weights, recipe.base), card.family, zoo.template_of(card)
+        family, template = card.family, zoo.template_of(card)
+        given, base = named
+        start = model_weights(zoo, card, path, given=given, base=base, reference=recipe.base, progress=progress)
     else:
         assert recipe.model is not None
         family, template = recipe.model.family, zoo.template(recipe.model.template)
         model_options = recipe.model.options
+    _require_marks(template, recipe.base or family)
+    loader, code = zoo.offer("zoo_model_families", family, "model family").load()(), False
+    if card is not None and start is not None:
+        start, code = cleared(card, start, loader, recipe.base or card.id, named[0])
     job = TrainingJob(
-        family=zoo.offer("zoo_model_families", family, "model family").load()(),
+        family=loader,
         template=template,
         conversations=conversations,
         folder=Path(),
-        base=base,
+        base=start,
         model_options=model_options,
         options=recipe.options,
         seed=recipe.seed,
         device=device,
+        remote_code=code,
         progress=progress,
     )
     return job, card

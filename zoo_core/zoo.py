@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from zoo_core.catalog import Catalog, Place
-from zoo_core.errors import NotFound, ZooError
+from zoo_core.errors import NotFound, Unreachable, ZooError
 from zoo_core.files import write_whole
-from zoo_core.names import did_you_mean
-from zoo_core.paths import cache_folder, cards_folder
+from zoo_core.names import did_you_mean, is_path
+from zoo_core.paths import cache_folder, cards_folder, expanded
 from zoo_core.plugins import Plugins
 from zoo_core.registries.settings import read_registries
 
@@ -46,13 +46,15 @@ class Zoo:
         self._listener = warn
         self._told: set[str] = set()
         self.card_files = list(card_files)
+        #: Whether hubs are asked for the cards of repositories although drafts of them are kept.
+        self.looks_anew = False
 
     @cached_property
     def plugins(self) -> Plugins:
         """The installed plugins."""
         plugins = self._given or Plugins(taken=self._taken)
         for warning in plugins.warnings:
-            self._warn(warning)
+            self.warn(warning)
         return plugins
 
     @cached_property
@@ -66,15 +68,16 @@ class Zoo:
             files=self.card_files,
             index=cache_folder() / "cards.msgpack",
             elsewhere=self.card_elsewhere,
-            warn=self._warn,
+            drafts=self.draft,
+            warn=self.warn,
         )
         for warning in catalog.warnings[:MOST_WARNINGS]:
-            self._warn(warning)
+            self.warn(warning)
         if (more := len(catalog.warnings) - MOST_WARNINGS) > 0:
-            self._warn(f"{more:,} cards more have problems; see all of them with: zoo card check --offline")
+            self.warn(f"{more:,} cards more have problems; see all of them with: zoo card check --offline")
         return catalog
 
-    def _warn(self, warning: str) -> None:
+    def warn(self, warning: str) -> None:
         """Tell a warning, once."""
         if warning not in self._told:
             self._told.add(warning)
@@ -85,7 +88,7 @@ class Zoo:
         try:
             registries = read_registries()
         except ZooError as error:
-            self._warn(f"no registry is used: {error}")
+            self.warn(f"no registry is used: {error}")
             return []
         return [
             Place(f"registry {each.name}", each.folder, 29 - number / 1000, each.name)
@@ -99,16 +102,32 @@ class Zoo:
 
         name = registry.name
         if name in self.plugins.names("zoo_card_sources"):
-            self._warn(f"the registry '{name}' is not used: a card source is called '{name}'; give it another name")
+            self.warn(f"the registry '{name}' is not used: a card source is called '{name}'; give it another name")
             return False
         copy = LocalCopy(name, registry.folder)
         if registry.trust == "enforce" and copy.exists() and not copy.verified_with(registry.key):
-            self._warn(
+            self.warn(
                 f"the registry '{name}' is not used: its copy was not verified with the key that you trust; "
                 f"get it again with: zoo registry update {name}"
             )
             return False
         return True
+
+    def draft(self, reference: str) -> tuple[AnyCard, Path]:
+        """The card of a model that may have none: at an address, in a folder of weights, or of a GGUF file."""
+        from zoo_core.cards.drafts import draft_of_path, draft_of_repository, forget_draft, kept_draft
+
+        if is_path(reference):
+            return draft_of_path(self, expanded(reference))
+        scheme, _, address = reference.partition(":")
+        if not self.looks_anew and (kept := kept_draft(scheme, address)) is not None:
+            return kept
+        try:
+            found = self.card_elsewhere(scheme, address)
+        except (NotFound, Unreachable) as problem:
+            return draft_of_repository(self, scheme, address, problem)
+        forget_draft(scheme, address)
+        return found
 
     def card_elsewhere(self, scheme: str, address: str) -> tuple[AnyCard, Path]:
         """The card that a card source reads at an address, such as `hf` and `owner/name`; it is kept in the cache.
@@ -140,9 +159,15 @@ class Zoo:
         return template
 
     def template_of(self, card: ModelCard, name: str | None = None) -> Template:
-        """The template that a card chooses, or the one called `name` instead."""
+        """The template that a card chooses, or the one called `name` instead. Raises `NotFound`, naming what there is."""
         from zoo_core.cards.checking import card_template
 
+        if not name and (card.template is None or not (card.template.name or card.template.text)):
+            names = ", ".join(self.plugins.names("zoo_conversation_templates"))
+            raise NotFound(
+                f"The card of '{card.id}' names no conversation template. Choose one with --template, or add it to the card: "
+                f"{names or 'none is installed'}."
+            )
         return self.template(name) if name else card_template(card, self.template)
 
     def offer(self, hook: str, name: str, kind: str) -> Offer:

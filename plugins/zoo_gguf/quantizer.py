@@ -66,7 +66,9 @@ def _write(job: QuantizationJob, checkpoint: Checkpoint, path: Path, method: str
     )
     said = facts.generation.get("eos_token_id", facts.config.get("eos_token_id"))
     ends = said if isinstance(said, list) else [said]
-    vocabulary = vocabulary_of(job.card.id, job.family.load_tokenizer(job.weights, remote_code=job.remote_code), rows, ends)
+    vocabulary = vocabulary_of(
+        job.card.id, job.family.load_tokenizer(job.weights, remote_code=job.remote_code), rows, ends
+    )
 
     def describe(writer: GGUFWriter) -> None:
         _describe(writer, job, network, vocabulary)

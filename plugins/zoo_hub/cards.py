@@ -6,11 +6,12 @@ in between is refused by the hub and nothing is half done. The token is the clie
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url
+from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
 from zoo_core import (
@@ -35,6 +36,7 @@ CARD_FILE = "zoo.yaml"
 RESULTS = ".eval_results/zoo.yaml"
 #: The longest card and README that are read, in bytes.
 _MAX_BYTES = 5_000_000
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HubCards:
@@ -145,8 +147,12 @@ def _text(api: HfApi, repo: str, kind: str, commit: str, name: str) -> str | Non
 def _small_file(api: HfApi, repo: str, kind: str, revision: str | None, name: str) -> Path | None:
     """A file of a repository, in the hub's cache; None where the repository has none. What is large is not fetched.
 
-    Where the hub is out of reach the cache alone is asked.
+    Where the hub is out of reach the cache alone is asked, and for a commit always first: it never changes.
     """
+    if revision is not None and _COMMIT.fullmatch(revision):
+        here = try_to_load_from_cache(repo, name, revision=revision, repo_type=kind)
+        if isinstance(here, str):
+            return Path(here)
     url = hf_hub_url(repo, name, repo_type=kind, revision=revision, endpoint=constants.ENDPOINT)
     with in_words(repo):
         try:

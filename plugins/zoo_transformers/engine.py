@@ -77,6 +77,7 @@ class TransformersEngine:
         """What has a part in the result, for the record."""
         return {
             "device": self._device,
+            **({"device_map": self._request.device_map} if self._request.device_map else {}),
             "dtype": self._dtype,
             "torch": str(torch.__version__),
             "transformers": transformers.__version__,
@@ -122,14 +123,20 @@ class TransformersEngine:
                 yield Piece(ids=(*waiting, token), finish="stop")
                 return
             waiting.append(token)
-            if text := decoder.step(self._tokenizer.backend_tokenizer, token):
+            try:
+                text = decoder.step(self._tokenizer.backend_tokenizer, token)
+            except Exception:  # the library has no class for it: a byte of no character changes what is before it
+                text = self._tokenizer.decode(waiting, skip_special_tokens=True)
+                decoder = DecodeStream(ids=waiting, skip_special_tokens=True)
+            if text:
                 yield Piece(text=text, ids=tuple(waiting))
                 waiting = []
         yield Piece(ids=tuple(waiting), finish="length")
 
     def close(self) -> None:
         """Let go of the weights."""
-        self.__dict__.pop("_model", None)
+        for name in ("_model", "_entrance"):
+            self.__dict__.pop(name, None)
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 
@@ -140,12 +147,15 @@ class TransformersEngine:
         ends = configured if isinstance(configured, list) else [configured]
         template = self._request.card.template
         said = template.stop_token_ids if template else []
-        return frozenset(each for each in (*ends, *said, self._tokenizer.eos_token_id) if each is not None)
+        # A stop string that is a token of its own, such as <eom>, is left out of the text when it is decoded.
+        added = self._tokenizer.get_added_vocab()
+        stops = [added[stop] for stop in self._request.template.stop if stop in added]
+        return frozenset(each for each in (*ends, *said, *stops, self._tokenizer.eos_token_id) if each is not None)
 
     def _tokens(self, ids: list[int], sampling: Sampling) -> Iterator[int]:
-        choose = _Chooser(sampling, self._device)
+        choose = _Chooser(sampling, self._entrance)
         cache = DynamicCache(config=self._model.config)
-        seen = torch.tensor([ids], device=self._device)
+        seen = torch.tensor([ids], device=self._entrance)
         step = seen
         for _ in range(sampling.max_new_tokens):
             for part in step.split(PREFILL, dim=1):
@@ -164,7 +174,15 @@ class TransformersEngine:
         except (RuntimeError, IndexError) as error:  # out of memory, or a token that the embedding does not have
             reason = " ".join(str(error).split())[:300]
             raise ZooError(f"'{self._request.card.id}' stopped while it was answering: {reason}") from error
-        return output.logits[:, -1].float()
+        return output.logits[:, -1].float().to(self._entrance)
+
+    @cached_property
+    def _entrance(self) -> str:
+        """The device that tokens go to: of a model that is spread over several, the one of its embedding."""
+        if not self._request.device_map:
+            return self._device
+        device = self._model.get_input_embeddings().weight.device
+        return self._device if device.type == "meta" else str(device)  # accelerate moves what goes to such a one itself
 
     @cached_property
     def _parameters(self) -> frozenset[str]:

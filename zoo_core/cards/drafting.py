@@ -17,19 +17,20 @@ from zoo_core.cards.parts import (
     LANGUAGE,
     Base,
     Context,
+    File,
     Generation,
-    License,
     Lineage,
     Runtime,
     Source,
     TemplateChoice,
     Training,
 )
+from zoo_core.cards.readmes import Readme
 from zoo_core.cards.schema import ModelCard
 from zoo_core.checkpoints import configurations
 from zoo_core.checkpoints.facts import CONFIG, checkpoint_facts
 from zoo_core.checkpoints.inspection import FolderView, HubView, is_folder
-from zoo_core.errors import CardError, TemplateError, UsageProblem, ZooError
+from zoo_core.errors import TemplateError, UsageProblem, ZooError
 from zoo_core.names import is_name
 from zoo_core.paths import expanded
 
@@ -43,14 +44,7 @@ if TYPE_CHECKING:
 #: The short word for a hub in references, and what cards call it.
 HUBS = {"hf": "huggingface"}
 _REFERENCE = re.compile(r"([a-z0-9._-]+):([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-#: SPDX identifiers that hubs write in small letters.
-_SPDX = (
-    *("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0"),
-    *("CC-BY-NC-SA-4.0", "GPL-3.0", "AGPL-3.0", "LGPL-3.0", "MPL-2.0", "ISC", "Unlicense"),
-)
 _RELATIONS = ("finetune", "adapter", "merge", "quantized")
-#: The longest README that is looked at, in bytes.
-_MAX_README = 1_000_000
 
 
 class Wishes(NamedTuple):
@@ -64,10 +58,19 @@ class Wishes(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A card, and sentences on what it lacks."""
+    """A card, sentences on what of the files could not be taken over, and others on what only people can add."""
 
     card: ModelCard
     notes: list[str]
+    lacks: list[str]
+
+
+class Sight(NamedTuple):
+    """A model that is looked at: where it is, its files, and what it is called there."""
+
+    source: Source
+    view: View
+    name: str
 
 
 def draft(zoo: Zoo, reference: str, wishes: Wishes, say: Callable[[str], None]) -> Draft:
@@ -75,69 +78,98 @@ def draft(zoo: Zoo, reference: str, wishes: Wishes, say: Callable[[str], None]) 
 
     Raises `UsageProblem` for what only the user can say, `WeightsError` and `Unreachable` where the files cannot be seen.
     """
-    source, view, name = _look(zoo, reference, wishes.out, say)
-    card_id = wishes.id or re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:80]
+    sight = _look(zoo, reference, wishes.out, say)
+    card_id = wishes.id or id_from(sight.name)
     if not is_name(card_id):
         raise UsageProblem(
-            f"'{card_id or name}' cannot be the card's id; name one of a-z, 0-9, '.', '_' and '-' with --id."
+            f"'{card_id or sight.name}' cannot be the card's id; name one of a-z, 0-9, '.', '_' and '-' with --id."
         )
-    facts = checkpoint_facts(view.read, view.files)
-    readme = _Readme(view)
+    facts = checkpoint_facts(sight.view.read, sight.view.files)
+    family = wishes.family or family_of(zoo, facts)
+    if not family:
+        raise _no_family(zoo, facts, card_id)
+    return drafted(zoo, sight, facts, wishes._replace(id=card_id, family=family), locked_files(sight.view, facts))
+
+
+def drafted(zoo: Zoo, sight: Sight, facts: Facts, wishes: Wishes, files: list[File]) -> Draft:
+    """Draft the card of a model that is looked at. `wishes` name its id and family; `files` are those that it will list."""
+    view, name = sight.view, sight.name
+    readme = Readme(view)
     notes = readme.notes
     if refused := configurations.refused(facts.config):
         notes.append(f"not taken over from {CONFIG}, for no network has such numbers: {', '.join(refused)}")
     card = ModelCard(
         schema="zoo.card/v1",
-        id=card_id,
-        family=_family(zoo, facts, wishes.family, card_id),
+        id=wishes.id,
+        family=wishes.family,
         summary=wishes.summary or _summary(name, facts),
-        sources=[source],
-        files=locked_files(view, facts),
+        sources=[sight.source],
+        files=files,
         format=facts.format,
         lineage=_lineage(zoo, facts, readme.data),
         architecture=msgspec.structs.replace(facts.architecture, size=_size(name)),
         context=Context(max=facts.context) if facts.context else None,
         license=readme.license(bool(view.repository and view.repository.gated)),
         languages=readme.words("language", LANGUAGE),
-        template=_template(zoo, facts, wishes.template, card_id, notes),
+        template=_template(zoo, facts, wishes.template, wishes.id, notes),
         generation=_generation(facts.generation, notes),
         runtime=Runtime(remote_code=facts.remote_code),
         quantization=facts.quantization,
         memory=facts.memory,
         training=Training(data=readme.words("datasets", r".+")),
     )
-    return Draft(_valid(card), notes + _lacks(card))
+    return Draft(_valid(card), notes, _lacks(card, facts))
 
 
-def _look(zoo: Zoo, reference: str, out: Path | None, say: Callable[[str], None]) -> tuple[Source, View, str]:
-    """The source that a reference names, a look at it, and its name."""
+def id_from(name: str) -> str:
+    """An id made of a folder's or a repository's name; none where nothing of it can be in an id."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:80]
+
+
+def look_at_repository(zoo: Zoo, reference: str) -> Sight | None:
+    """A look at the repository that a reference such as `hf:OWNER/REPO` names; None where it has no such form.
+
+    Raises `NotFound` and `Unreachable`.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        return None
+    scheme, repo, revision = match.groups()
+    source = Source(hub=HUBS.get(scheme, scheme), repo=repo, revision=revision or "")
+    view = HubView(source, zoo.offer("zoo_weight_sources", source.hub, "weight source").load()())
+    assert view.repository is not None
+    source = msgspec.structs.replace(source, revision=view.repository.revision)
+    return Sight(source, view, repo.rpartition("/")[2])
+
+
+def _look(zoo: Zoo, reference: str, out: Path | None, say: Callable[[str], None]) -> Sight:
+    """A look at what a reference names."""
     folder = expanded(reference)
-    if match := _REFERENCE.fullmatch(reference):
-        scheme, repo, revision = match.groups()
-        source = Source(hub=HUBS.get(scheme, scheme), repo=repo, revision=revision or "")
-        view = HubView(source, zoo.offer("zoo_weight_sources", source.hub, "weight source").load()())
-        assert view.repository is not None
-        return msgspec.structs.replace(source, revision=view.repository.revision), view, repo.rpartition("/")[2]
+    if (sight := look_at_repository(zoo, reference)) is not None:
+        return sight
     if not is_folder(folder):
         raise UsageProblem(f"'{reference}' is neither a folder nor of the form hf:OWNER/REPO; name one of them.")
     folder = folder.resolve()
     beside = out.absolute().parent.resolve() if out else None
     path = folder.relative_to(beside).as_posix() if beside and folder.is_relative_to(beside) else str(folder)
-    return Source(hub="folder", path=path), FolderView(folder, announced(say)), folder.name
+    return Sight(Source(hub="folder", path=path), FolderView(folder, announced(say)), folder.name)
 
 
-def _family(zoo: Zoo, facts: Facts, wish: str, name: str) -> str:
-    """The family that the user names, or else the one whose plugin says that it loads models of this class."""
-    if wish:
-        return wish
+def family_of(zoo: Zoo, facts: Facts, general: bool = False) -> str:
+    """The family whose plugin says that it loads models of this class, `*` standing for all if a `general` one will do."""
     kind, model_class = facts.config.get("model_type"), facts.architecture.model_class
     offers = [offer for _, offer in zoo.plugins.items("zoo_model_families")]
     for offer in offers:
         if offer.name == kind or model_class in offer.supports.get("model_class", []):
             return str(offer.name)
-    known = ", ".join(sorted(offer.name for offer in offers)) or "none"
+    return next((offer.name for offer in offers if general and "*" in offer.supports.get("model_class", [])), "")
+
+
+def _no_family(zoo: Zoo, facts: Facts, name: str) -> UsageProblem:
+    known = ", ".join(sorted(zoo.plugins.names("zoo_model_families"))) or "none"
+    model_class = facts.architecture.model_class
     what = f" (model class {model_class})" if model_class else ""
-    raise UsageProblem(
+    return UsageProblem(
         f"No installed family says that it loads '{name}'{what}; name one with --family. Installed: {known}."
     )
 
@@ -160,7 +192,7 @@ def _lineage(zoo: Zoo, facts: Facts, readme: Mapping[str, Any]) -> Lineage | Non
     if not repos:
         return None
     relation: Any = readme.get("base_model_relation")
-    if relation not in _RELATIONS:
+    if relation not in _RELATIONS or (relation == "adapter" and not facts.adapter):
         relation = "adapter" if facts.adapter else "quantized" if facts.quantization else "finetune"
         relation = "merge" if len(repos) > 1 else relation
     bases = [Base(id=_card_of(zoo, repo), repo=repo) for repo in repos]
@@ -186,7 +218,6 @@ def _template(zoo: Zoo, facts: Facts, wish: str, name: str, notes: list[str]) ->
     ends = facts.generation.get("eos_token_id", facts.config.get("eos_token_id"))
     ids = [each for each in (ends if isinstance(ends, list) else [ends]) if type(each) is int and each >= 0]
     if not wish and not facts.chat_template:
-        notes.append("no template: the tokenizer brings none; choose one with --template")
         return None
     choice = TemplateChoice(
         name=wish or None,
@@ -221,50 +252,11 @@ def _generation(said: Mapping[str, Any], notes: list[str]) -> Generation:
     return Generation(**told)
 
 
-class _Readme:
-    """The front matter of a model's README: that of its folder, or as its hub tells it."""
-
-    def __init__(self, view: View) -> None:
-        self.notes: list[str] = []
-        if view.repository is not None:
-            hub = view.repository
-            self.data: Mapping[str, Any] = hub.metadata | ({"license": hub.license} if hub.license else {})
-            return
-        self.data = {}
-        if any(file.path == "README.md" for file in view.files):
-            text = view.read("README.md", 0, _MAX_README).decode("utf-8", errors="replace")
-            head = re.match(r"\ufeff?---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", text, re.DOTALL)
-            self.data = self._parsed(head[1]) if head else {}
-
-    def _parsed(self, text: str) -> dict[str, Any]:
-        from zoo_core.cards.reading import parse_mapping
-
-        try:
-            return parse_mapping(text.encode(), "README.md")[0]
-        except CardError as error:
-            self.notes.append(f"nothing from the README: {error}")
-            return {}
-
-    def words(self, key: str, pattern: str) -> list[str]:
-        """The texts under a key, which may be one or a list, that follow a pattern."""
-        said = self.data.get(key)
-        texts = said if isinstance(said, list) else [said]
-        return list(dict.fromkeys(each for each in texts if isinstance(each, str) and re.fullmatch(pattern, each)))
-
-    def license(self, gated: bool) -> License:
-        """The licence that the README claims."""
-        several = self.words("license", ".+")
-        said = several[0] if len(several) == 1 else ""
-        if said == "other":
-            said = next(iter(self.words("license_name", ".+")), said)
-        spdx = {each.lower(): each for each in _SPDX}.get(said.lower(), "")
-        link = next(iter(self.words("license_link", r"https?://\S+")), "")
-        return License(spdx=spdx, name="" if spdx else said, link=link, acceptance=gated)
-
-
-def _lacks(card: ModelCard) -> list[str]:
+def _lacks(card: ModelCard, facts: Facts) -> list[str]:
     """What only people can add."""
     notes = []
+    if card.template is None and not facts.chat_template:
+        notes.append("no template: the tokenizer brings none; choose one with --template")
     if not (card.license.spdx or card.license.name):
         notes.append("no license: the README names none, or several")
     if not card.languages:
@@ -272,9 +264,9 @@ def _lacks(card: ModelCard) -> list[str]:
     if card.context is None:
         notes.append("no context: the configuration does not say how many tokens the model takes")
     if card.runtime.remote_code:
-        notes.append("the checkpoint brings code of its own, which the zoo never runs (runtime.remote_code)")
+        notes.append("the checkpoint brings code of its own, which runs only where the user allows it with zoo trust")
     if card.format == "pickle":
-        notes.append("the weights are pickled, which no engine of the zoo loads")
+        notes.append("the weights are pickled, which no engine of the zoo loads; zoo convert makes safetensors of them")
     return notes
 
 

@@ -69,6 +69,9 @@ def lock_card(card: ModelCard, found: Sequence[Place], say: Callable[[str], None
     """The card with what the files say. All places must give the same files."""
     view = found[0].view
     facts = checkpoint_facts(view.read, view.files)
+    facts = msgspec.structs.replace(
+        facts, remote_code=card.runtime.remote_code
+    )  # whether code is pulled is the card's word
     files = locked_files(view, facts, [file.path for file in card.files])
     for other, _ in found[1:]:
         _compare(card, files, view.name, other)

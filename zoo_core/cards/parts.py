@@ -165,8 +165,8 @@ class Generation(_Part, frozen=True):
 class Runtime(_Part, frozen=True):
     """What runs the model. `requires` are versions of Python packages, such as `transformers>=4.40`.
 
-    `remote_code` says that the checkpoint brings code of its own, which the zoo does not run. `variants` are cards of the
-    same model in other sizes, such as quantized ones.
+    `remote_code` says that the checkpoint brings code of its own, which runs only where the user has allowed it. `variants`
+    are cards of the same model in other sizes, such as quantized ones.
     """
 
     engine: Name | None = None

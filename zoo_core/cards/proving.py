@@ -153,7 +153,7 @@ def _other_ids(goldens: Sequence[Golden], template: Template, tokenizer: Any) ->
 
 
 def _answer(subject: Subject, wish: Smoke) -> str:
-    from zoo_core.session import open_session
+    from zoo_core.opening import open_session
 
     sampling = {"temperature": 0.0, "seed": wish.seed, "max_new_tokens": wish.max_new_tokens}
     session = open_session(

@@ -18,7 +18,7 @@ from zoo_core.cards.parts import Architecture, Memory, Quantization
 from zoo_core.checkpoints import configurations
 from zoo_core.checkpoints.tensors import BITS, read_tensors
 from zoo_core.errors import WeightsError
-from zoo_core.weights.choosing import WANTED, wanted_files
+from zoo_core.weights.choosing import CODE, WANTED, wanted_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,8 +53,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a checkpoint says of itself.
 
     `weights` are the files that hold its weights. `adapter` says that these are an addition to the model `base`; `tied`
-    that the output layer is the embedding's own, so that its numbers are counted once. `config`, `generation` and
-    `tokenizer` are its configuration files as they are.
+    that the output layer is the embedding's own, so that its numbers are counted once; `remote_code` that model or tokenizer
+    name code that the checkpoint brings. `config`, `generation` and `tokenizer` are its configuration files as they are.
     """
 
     format: Format | None = None
@@ -94,7 +94,7 @@ def checkpoint_facts(read: Read, files: Sequence[RemoteFile]) -> Facts:
         memory=_memory(config, counted),
         quantization=quantization,
         context=configurations.context(config),
-        remote_code=isinstance(config.get("auto_map"), dict),
+        remote_code=bool(config.get("auto_map") or tokenizer.get("auto_map")),
         adapter=bool(adapter),
         base=base if isinstance(base, str) else "",
         tied=tied,
@@ -108,13 +108,14 @@ def checkpoint_facts(read: Read, files: Sequence[RemoteFile]) -> Facts:
 def chosen_files(files: Sequence[RemoteFile], facts: Facts, also: Iterable[str] = ()) -> list[RemoteFile]:
     """The files that make a model, by path: those that `zoo pull` fetches by default, and those in `also`.
 
+    Code is among them where the facts say that the checkpoint brings some.
     Weights in another format than safetensors, which are never fetched by default, are among them where there are no others.
     """
     wanted = {*facts.weights, *also}
     if facts.format == "safetensors":
-        wanted |= {file.path for file in wanted_files(files, "the checkpoint")}
+        wanted |= {file.path for file in wanted_files(files, "the checkpoint", code=facts.remote_code)}
     else:
-        wanted |= {file.path for file in files if _is_small_part(file.path)}
+        wanted |= {file.path for file in files if _is_small_part(file.path, facts.remote_code)}
     return sorted((file for file in files if file.path in wanted), key=lambda file: file.path)
 
 
@@ -149,9 +150,10 @@ def read_json(read: Read, path: str, sizes: dict[str, int]) -> dict[str, Any]:
     return data
 
 
-def _is_small_part(path: str) -> bool:
-    """Whether a file is one of the configuration or of the tokenizer, whatever format the weights have."""
-    return "/" not in path and any(fnmatchcase(path, name) for name in WANTED) and not path.endswith(".safetensors")
+def _is_small_part(path: str, code: bool) -> bool:
+    """Whether a file is one of the configuration, the tokenizer or the `code`, whatever format the weights have."""
+    patterns = (*WANTED, CODE) if code else WANTED
+    return "/" not in path and any(fnmatchcase(path, name) for name in patterns) and not path.endswith(".safetensors")
 
 
 def _indexed(read: Read, index: str, files: Sequence[RemoteFile]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zoo_core.cli import card_option, zoo_of
+from zoo_core.cli.loading import loading_options
 from zoo_core.cli.output import ModelName
 from zoo_core.repl.start import answer_once, choose, converse
 
@@ -30,6 +31,7 @@ from zoo_core.repl.start import answer_once, choose, converse
 @click.option("--template", "--conv-template", help="A conversation template instead of the card's.")
 @click.option("--engine", help="An engine instead of the card's.")
 @click.option("--model-path", type=click.Path(path_type=Path), help="A folder with the model's weights.")
+@loading_options
 @click.option(
     "--overflow",
     type=click.Choice(["error", "drop-oldest"]),

@@ -31,10 +31,10 @@ def pulled(zoo: Zoo, rows: list[Row]) -> list[Row]:
 def fitting(zoo: Zoo, rows: list[Row]) -> list[Row]:
     """The rows of models that fit; says how many cannot be told."""
     from zoo_core.fit.machine import machine
-    from zoo_core.fit.needs import eager_families, fits_row
+    from zoo_core.fit.needs import attentions, fits_row
 
-    devices, eager = machine(), eager_families(zoo)
-    fits = {row.id: fits_row(row, devices, eager=row.family in eager) for row in rows}
+    devices, kinds = machine(), attentions(zoo)
+    fits = {row.id: fits_row(row, devices, attention=kinds.get(row.family, "")) for row in rows}
     if unknown := sum(fit is None for fit in fits.values()):
         click.echo(f"{unknown} models are left out: their cards do not say what they need. See: zoo fit", err=True)
     return [row for row in rows if (fit := fits[row.id]) is not None and fit.fits]

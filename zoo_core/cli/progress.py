@@ -13,7 +13,7 @@ import click
 from zoo_core.text import bytes_text, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from zoo_core.cards.parts import File
     from zoo_core.sources import RemoteFile
@@ -31,6 +31,25 @@ def watching() -> Iterator[Watcher]:
         yield bars
     finally:
         bars.end()
+
+
+@contextlib.contextmanager
+def share_shown() -> Iterator[Callable[[float, str], None]]:
+    """A function that draws how much of a piece of work is done: on stderr, where that is a terminal."""
+    drawn = ""
+
+    def show(share: float, line: str) -> None:
+        nonlocal drawn
+        text = f"{share:4.0%}  {printable(line)[:70]}"
+        if text != drawn and sys.stderr.isatty():
+            drawn = text
+            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+    try:
+        yield show
+    finally:
+        if drawn:
+            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 class Lines:

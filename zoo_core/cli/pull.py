@@ -37,6 +37,7 @@ def command(ctx: click.Context, model: str, offline: bool, all_files: bool, dry_
     if offline and (all_files or dry_run):
         raise click.UsageError("--offline goes with neither --all-files nor --dry-run, which ask the hub.", ctx)
     zoo = zoo_of(ctx)
+    zoo.looks_anew = not offline
     card, path = zoo.catalog.model(model)
     if problem := damage():
         click.echo(f"Warning: {problem}", err=True)

@@ -18,7 +18,7 @@ from zoo_core.text import bytes_text, printable
 @card_option
 @click.pass_context
 def command(ctx: click.Context, model: str, yes: bool, dry_run: bool) -> None:
-    """Remove the weights of MODEL that were pulled, and what an unfinished pull has left.
+    """Remove the weights of MODEL that were pulled or put together, and what unfinished work has left.
 
     Weights in a folder of yours or in an installed package stay.
     """
@@ -27,8 +27,7 @@ def command(ctx: click.Context, model: str, yes: bool, dry_run: bool) -> None:
     zoo = zoo_of(ctx)
     found = removals(zoo, model, lambda warning: click.echo(f"Warning: {warning}", err=True))
     for each in found:
-        what = f"{len(each.files)} files" if each.record else "an unfinished pull"
-        click.echo(printable(f"{each.folder}  {what}, {bytes_text(each.size)}"))
+        click.echo(printable(f"{each.folder}  {each.what}, {bytes_text(each.size)}"))
     if dry_run:
         return
     if not yes:

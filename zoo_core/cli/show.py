@@ -32,7 +32,7 @@ def command(ctx: click.Context, model: str, lineage: bool, as_json: bool) -> Non
     from zoo_core.lineage.terms import license_problems, terms_of
 
     zoo = zoo_of(ctx)
-    card, path = zoo.catalog.card(model)
+    card, path = zoo.catalog.card(model, drafts=True)
     if lineage:
         _show_family(zoo, card, as_json)
         return

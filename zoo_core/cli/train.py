@@ -20,6 +20,7 @@ from zoo_core.cli.recipes import recipe_of
 @click.option("--data", help="A file of conversations (.json, .jsonl), or the name of a data builder.")
 @click.option("--data-option", multiple=True, metavar="NAME=VALUE", help="An option of the data builder.")
 @click.option("--model-path", "weights", type=click.Path(path_type=Path), help="A folder with the weights of MODEL.")
+@click.option("--base", help="The base of MODEL where that is a delta or an adapter: a folder or a model.")
 @click.option("--recipe", type=ModelName(), help="A recipe file, or a model whose card holds the recipe that made it.")
 @click.option("--trainer", help="A trainer instead of 'full'.")
 @click.option("-o", "--option", multiple=True, metavar="NAME=VALUE", help="An option of the trainer, such as epochs=2.")
@@ -37,6 +38,7 @@ def command(
     name: str | None,
     device: str,
     weights: Path | None,
+    base: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -52,7 +54,9 @@ def command(
     def progress(share: float, line: str) -> None:
         click.echo(f"{share:4.0%}  {line}", err=True)
 
-    card = train(zoo, recipe, out, name=name or out.name.lower(), device=device, weights=weights, progress=progress)
+    card = train(
+        zoo, recipe, out, name=name or out.name.lower(), device=device, weights=weights, base=base, progress=progress
+    )
     if as_json:
         from zoo_core.cards.writing import card_data
 

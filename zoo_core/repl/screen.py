@@ -64,7 +64,8 @@ def show_limits(session: Session) -> None:
         limit = session.engine.context_length
         full = limit is not None and reply.prompt_tokens + reply.completion_tokens >= limit
         why = f"the context of {limit} tokens is full" if full else "max_new_tokens is reached"
-        click.echo(f"(the answer is cut after {reply.completion_tokens} tokens: {why})", err=True)
+        after = f" after {reply.completion_tokens} tokens" if reply.completion_tokens else ""  # not every engine tells
+        click.echo(f"(the answer is cut{after}: {why})", err=True)
 
 
 def show_explanation(told: Explanation) -> None:

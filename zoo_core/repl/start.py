@@ -74,7 +74,7 @@ def converse(zoo: Zoo, model: str | None, options: dict[str, Any]) -> None:
             reference,
             recorder=recorder,
             style=options["style"] or best_style(),
-            reopen=lambda name: _session(zoo, name, {**options, "model_path": None, "template": None}),
+            reopen=lambda name: _session(zoo, name, {**options, "model_path": None, "template": None, "base": None}),
         ),
         remember=not options["no_log"],
     )
@@ -103,18 +103,24 @@ def _open(zoo: Zoo, model: str | None, options: dict[str, Any]) -> tuple[Session
 
 
 def _session(zoo: Zoo, reference: str, options: dict[str, Any]) -> Session:
-    from zoo_core.session import open_session
+    from zoo_core.cli.loading import loading_of
+    from zoo_core.cli.progress import share_shown
+    from zoo_core.opening import open_session
 
     sampling = {name: options[name] for name in Sampling.__struct_fields__}
-    return open_session(
-        zoo,
-        reference,
-        template=options["template"],
-        engine=options["engine"],
-        device=options["device"],
-        dtype=options["dtype"],
-        weights=options["model_path"],
-        sampling=msgspec.to_builtins(sampling | {"stop": sampling["stop"] or None}),
-        system=options["system"],
-        overflow=options["overflow"],
-    )
+    loading = loading_of(zoo, reference, options)
+    with share_shown() as progress:
+        return open_session(
+            zoo,
+            reference,
+            template=options["template"],
+            engine=options["engine"],
+            device=options["device"],
+            dtype=options["dtype"],
+            weights=options["model_path"],
+            sampling=msgspec.to_builtins(sampling | {"stop": sampling["stop"] or None}),
+            system=options["system"],
+            overflow=options["overflow"],
+            progress=progress,
+            **loading,
+        )

@@ -1,7 +1,8 @@
 """Which files of a repository a model needs: its safetensors, tokenizer and configuration.
 
 What is left out by default: pickled weights, which can run code when they are read; pictures, papers and scripts; the same
-weights in other forms, which lie in folders below or are called otherwise.
+weights in other forms, which lie in folders below or are called otherwise. Code comes only where the card says that the model
+needs it, and is then listed and verified like every other file.
 """
 
 from __future__ import annotations
@@ -18,22 +19,30 @@ if TYPE_CHECKING:
 
 #: What a model needs, by the names that training programs give; `.txt` only for the parts of a tokenizer.
 WANTED = ("*.safetensors", "*.json", "*.model", "*.jinja", "vocab*.txt", "merges*.txt", "*.tiktoken")
+#: Code, for models whose card says `runtime.remote_code`.
+CODE = "*.py"
 #: Weights that are pickled.
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
-def wanted_files(files: Sequence[RemoteFile], where: str) -> list[RemoteFile]:
-    """The files of a repository that a model needs, by path. `where` names the repository in error messages.
+def is_wanted(name: str) -> bool:
+    """Whether a file with this name is one of those that a model needs."""
+    return any(fnmatchcase(name, pattern) for pattern in WANTED)
 
-    Raises `WeightsError` for a repository without safetensors.
+
+def wanted_files(files: Sequence[RemoteFile], where: str, *, code: bool = False) -> list[RemoteFile]:
+    """The files of a repository that a model needs, by path; Python files among them only with `code`.
+
+    `where` names the repository in error messages. Raises `WeightsError` for a repository without safetensors.
     """
-    top = [file for file in files if "/" not in file.path and _is_like(file, WANTED)]
+    patterns = (*WANTED, CODE) if code else WANTED
+    top = [file for file in files if "/" not in file.path and _is_like(file, patterns)]
     if not any(file.path.endswith(".safetensors") for file in top):
         pickled = sorted(file.path for file in files if _is_like(file, PICKLED))
         if pickled:
             raise WeightsError(
                 f"{where} has only pickled weights ({pickled[0]}), and reading a pickle can run code: the zoo uses "
-                "safetensors; --all-files fetches them all the same, to be converted."
+                "safetensors; --all-files fetches them all the same, and zoo convert makes safetensors of them."
             )
         raise WeightsError(f"{where} has no safetensors; --all-files fetches what it has.")
     return sorted(_one_form(top), key=lambda file: file.path)

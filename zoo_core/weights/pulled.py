@@ -62,8 +62,14 @@ def pulled_folder(card: AnyCard) -> Path | None:
 
 
 def pulled_ids(warn: Callable[[str], None] = lambda warning: None) -> set[str]:
-    """The ids of the cards whose weights were pulled and are still there. `warn` is told when the record is damaged."""
-    return {record.card for record in records(warn) if Path(record.folder).is_dir()}
+    """The ids of the cards whose weights were pulled, or put together, and are still there.
+
+    `warn` is told when the record is damaged.
+    """
+    from zoo_core.weights.assembled import all_assembled
+
+    pulled = {record.card for record in records(warn) if Path(record.folder).is_dir()}
+    return pulled | {record.card for record in all_assembled()}
 
 
 def record_of(card: AnyCard) -> Pulled | None:

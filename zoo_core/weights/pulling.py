@@ -202,7 +202,8 @@ class _Puller:
                 )
         if listed:
             return [*listed, *(there.values() if self._all_files else ())]
-        files = list(repository.files) if self._all_files else wanted_files(repository.files, place)
+        code = self._card.runtime.remote_code
+        files = list(repository.files) if self._all_files else wanted_files(repository.files, place, code=code)
         left_out = f"; {len(there) - len(files)} other files are left out" if len(there) > len(files) else ""
         self._watcher.say(
             f"Warning: the card of '{self._card.id}' lists no files: these are what {place} has at {commit}{left_out}."

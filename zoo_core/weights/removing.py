@@ -1,7 +1,7 @@
-"""Remove weights that were pulled from this machine: through their hub, and out of the record.
+"""Remove weights that were pulled from this machine: through their hub, and out of the record. And models put together here.
 
-Only what was pulled is removed, never a folder that a card names nor a package; and no file that another model's record
-names too.
+Only what the zoo itself stored is removed, never a folder that a card names nor a package; and no file that another model's
+record names too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from zoo_core.cards.parts import Source
 from zoo_core.errors import NotFound, WeightsError, ZooError
 from zoo_core.locks import locked
 from zoo_core.sources import RemoteFile
+from zoo_core.weights import assembled
 from zoo_core.weights.pulled import Pulled, damage, forget, lock_of, records
 from zoo_core.weights.receiving import remote_files
 from zoo_core.weights.store import local_folder
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is going to be removed of one source: files, and what a pull has begun. `record` is None where none was finished."""
+    """What is going to be removed of one source: files, and what a pull has begun. `record` is None where none was finished.
+
+    A model that was put together has the source `assembled`, and `made` says whether it was finished.
+    """
 
     model: str
     source: Source
@@ -36,16 +40,24 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     files: list[RemoteFile]
     size: int
     record: Pulled | None
+    made: bool = False
+
+    @property
+    def what(self) -> str:
+        """What it is, in words."""
+        if self.source.hub == assembled.HUB:
+            return "put together here" if self.made else "unfinished work"
+        return f"{len(self.files)} files" if self.record else "an unfinished pull"
 
 
 def removals(zoo: Zoo, reference: str, warn: Callable[[str], None]) -> list[Removal]:
-    """What was pulled of the model that a reference names. Raises `NotFound` where that is nothing.
+    """What was pulled or put together of the model that a reference names. Raises `NotFound` where that is nothing.
 
     A model whose card is gone is found by its id.
     """
     everything = records(warn)
     counted: set[Path] = set()
-    recorded = any(record.card == reference for record in everything)
+    recorded = any(record.card == reference for record in everything) or bool(assembled.folders_of(reference))
     try:
         card, path = zoo.catalog.model(reference)
     except ZooError:
@@ -56,13 +68,16 @@ def removals(zoo: Zoo, reference: str, warn: Callable[[str], None]) -> list[Remo
     found = [_of_record(zoo, record, everything, counted) for record in everything if record.card == name]
     if card is not None and card.id == name:
         found += _unfinished(zoo, card, everything, counted)
+    found += [_of_assembled(name, folder) for folder in assembled.folders_of(name)]
     if card is not None and not found:
         raise NotFound(f"No weights of '{card.id}' were pulled, so there is nothing to remove.{_elsewhere(card, path)}")
     return found
 
 
 def remove(zoo: Zoo, removal: Removal) -> int:
-    """Remove the files, then the record; returns the bytes that were freed. Refuses while they are being pulled."""
+    """Remove the files, then the record; returns the bytes that were freed. Refuses while they are being pulled or made."""
+    if removal.source.hub == assembled.HUB:
+        return assembled.remove_folder(removal.model, removal.folder)
 
     def refuse() -> None:
         raise WeightsError(f"A pull of the weights of '{removal.model}' is running; nothing was removed.")
@@ -102,6 +117,13 @@ def _of_record(zoo: Zoo, record: Pulled, everything: Sequence[Pulled], counted: 
     files = [file for file in remote_files(record.files) if folder / file.path not in used]
     size = sum(_size(folder / file.path) for file in files) + _begun_size(zoo, source, counted)
     return Removal(model=record.card, source=source, folder=folder, files=files, size=size, record=record)
+
+
+def _of_assembled(model: str, folder: Path) -> Removal:
+    size = sum(_size(path) for path in folder.rglob("*"))
+    made = assembled.read_record(folder) is not None
+    source = Source(hub=assembled.HUB)
+    return Removal(model=model, source=source, folder=folder, files=[], size=size, record=None, made=made)
 
 
 def _unfinished(zoo: Zoo, card: ModelCard, everything: Sequence[Pulled], counted: set[Path]) -> list[Removal]:

@@ -79,6 +79,22 @@ def verify_files(model: str, files: Sequence[File], folder: Path, progress: File
         known.save()
 
 
+def digest_of(path: Path, known: Verified, progress: FileProgress = _unwatched) -> str:
+    """The SHA-256 of a file, from what is `known` where the file has not changed; `known` is told it."""
+    size = path.stat().st_size
+    digest = known.get(path) or sha256_of(path, lambda done: progress(path.name, done, size))
+    known.add(path, digest)
+    return digest
+
+
+def remember(folder: Path, files: Sequence[File]) -> None:
+    """Remember the digests of files that were computed before the folder got its name."""
+    known = Verified()
+    for file in files:
+        known.add(folder / file.path, file.sha256)
+    known.save()
+
+
 def examine(
     model: str, files: Sequence[File], folder: Path, progress: FileProgress = _unwatched
 ) -> Iterator[FileState]:
@@ -105,8 +121,11 @@ def expected(
 
     These are the ones that the card lists and those that were recorded when they were pulled. Raises `WeightsError`.
     """
+    from zoo_core.weights.assembled import assembled_of
     from zoo_core.weights.pulled import record_of
 
+    if given is None and (whole := assembled_of(card)) is not None:
+        return Path(whole.folder), whole.files
     record = record_of(card)
     local = [folder for source in card.sources if (folder := local_folder(source, card_path))]
     folders = [given_folder(card, given)] if given is not None else local
@@ -154,6 +173,8 @@ def nowhere(card: ModelCard, reference: str) -> WeightsError:
     """The error that says that a card's weights are not here, and what to do."""
     from zoo_core.weights.pulled import damage
 
+    if card.format == "api":
+        return WeightsError(f"'{card.id}' is a hosted service: it has no weights that could be on this machine.")
     local = [source for source in card.sources if source.hub in LOCAL]
     if len(local) < len(card.sources):
         hint = f" ({problem[0].lower()}{problem[1:-1]})" if (problem := damage()) else ""

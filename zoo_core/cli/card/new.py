@@ -41,7 +41,7 @@ def command(ctx: click.Context, /, model: str, out: Path | None, force: bool, ca
         lambda line: click.echo(printable(line), err=True),
     )
     text = card_yaml(drafted.card)
-    for note in drafted.notes:
+    for note in [*drafted.notes, *drafted.lacks]:
         click.echo(f"Note: {printable(note)}", err=True)
     if out is None:
         click.echo(text, nl=False)
