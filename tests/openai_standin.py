@@ -150,6 +150,30 @@ def streamed(*words: str, finish: str | None = "stop", usage: bool = True, done:
     return answer
 
 
+def raw(*parts: bytes) -> Answer:
+    """A stream of these bytes."""
+
+    def answer(handler: Handler) -> None:
+        handler.begin()
+        for each in parts:
+            handler.chunk(each)
+        handler.chunk(b"")
+
+    return answer
+
+
+def events(*data: object) -> Answer:
+    """A stream of these events."""
+
+    def answer(handler: Handler) -> None:
+        handler.begin()
+        for each in data:
+            handler.event(each)
+        handler.chunk(b"")
+
+    return answer
+
+
 def failed(code: int, message: str = "it does not work", kind: str = "", param: str = "", **headers: str) -> Answer:
     """An error in OpenAI's envelope."""
     error = {"message": message, "type": kind or "error", "code": kind or None, "param": param or None}

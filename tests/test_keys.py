@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from click.testing import Result
 from openai_standin import serving
 
 from zoo_core.errors import NotFound, UsageProblem, ZooError
+from zoo_openai import keys
 from zoo_openai.endpoint import check_url, is_local, origin_of
 from zoo_openai.keys import Key, find_key, keys_file
 
@@ -44,7 +46,7 @@ def test_a_key_is_stored_for_its_user_alone_and_never_shown(run: Run) -> None:
     assert listed(run) == [{"name": "openai", "for": VENDOR, "from": "stored", "ending": "…efgh"}]
     shown = run("keys", "list")
     assert shown.stdout.splitlines()[1].split() == ["openai", VENDOR, "stored", "…efgh"]
-    for text in (result.output, shown.output, repr(find_key("openai", VENDOR))):
+    for text in (result.output, shown.output, repr(find_key("openai", VENDOR)), repr(keys._read())):
         assert SECRET[:-4] not in text
     assert SECRET in keys_file().read_text()
     assert [path.name for path in keys_file().parent.iterdir()] == ["keys.json"]
@@ -87,6 +89,41 @@ def test_a_key_is_typed_unseen(zoo_folders: Path) -> None:
     assert child.exitstatus == 0
     assert SECRET not in child.before
     assert find_key("openai", VENDOR) == Key(name="openai", value=SECRET, origin=VENDOR, where="stored")
+
+
+def test_nothing_is_stored_where_the_user_stops(zoo_folders: Path) -> None:
+    command = ["-c", "from zoo_core.cli import main; main()", "keys", "set", "openai"]
+    child = pexpect.spawn(sys.executable, command, encoding="utf-8", timeout=60)
+    child.expect("not shown")
+    child.waitnoecho()
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, keys_file().exists()) == (130, False)
+
+
+def test_keys_that_are_set_at_once_are_all_kept(run: Run) -> None:
+    program = "from zoo_core.cli import main; main()"
+    command = [sys.executable, "-c", program, "keys", "set", "--for", "https://a.example"]
+    children = [subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for name in "abcd"]
+    for child in children:
+        child.communicate(SECRET.encode())
+    assert [child.returncode for child in children] == [0, 0, 0, 0]
+    assert [each["name"] for each in listed(run)] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a right of their own elsewhere")
+def test_of_a_linked_file_no_removed_key_is_left(run: Run, tmp_path: Path) -> None:
+    link, real = keys_file(), tmp_path / "my-keys.json"
+    store(run, "openai")
+    link.rename(real)
+    link.symlink_to(real)
+    store(run, "mine", "--for", "https://a.example", key="another-key-of-mine-1")
+    assert run("keys", "remove", "openai").exit_code == 0
+    assert link.is_symlink()
+    assert SECRET not in real.read_text()
+    assert "another-key-of-mine-1" in real.read_text()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
 
 
 def test_a_key_is_never_an_argument(run: Run) -> None:
@@ -317,6 +354,24 @@ def test_addresses_and_whom_they_mean(url: str, origin: str, local: bool) -> Non
         *("https://a@b", "https://a\\@b", "https://a:b", "https://a:", "https://A.example", "https://é.example"),
         *("https://a.example\n", "http://10.0.0.1", "http://localhost.evil.example", "http://127.0.0.1.evil.example"),
         *("http://[::2]", "http://0.0.0.0", "http://2130706433", "file:///etc/passwd"),
+        # what programs read differently, or cannot look up
+        *(
+            "https://2130706433",
+            "https://127.1",
+            "https://0x7f.1",
+            "https://256.1.1.1",
+            "https://1.2.3",
+            "https://0177.0.0.1",
+        ),
+        *("https://[1::2::3]", "http://[:::]", "https://[ffff]", "https://a:0443", "https://a:0", "https://a:65536"),
+        *(
+            "https://a..b",
+            "https://a.",
+            "https://a-.b",
+            f"https://{'a' * 64}.b",
+            f"https://{'a.' * 127}b",
+            "https://xn--/v1",
+        ),
     ],
 )
 def test_addresses_that_are_refused(url: str) -> None:

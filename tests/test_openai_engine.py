@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import Result
-from openai_standin import Answer, Service, endless, failed, hanging_up, part, refusing, serving, silent, streamed
+from openai_standin import Answer, Service, events, failed, hanging_up, part, refusing, serving, silent, streamed
 
 from zoo_core import Message, Rendered, Sampling, Zoo, open_session
 from zoo_core.errors import CardError, Unreachable, UsageProblem, ZooError
@@ -218,77 +218,6 @@ def test_without_a_key_none_is_sent(session: Callable[..., Session], service: Se
     assert "authorization" not in service.requests[0][1]
 
 
-# -- what comes back ---------------------------------------------------------------------------------------------------
-
-
-def test_words_come_as_they_are_said_and_usage_with_the_last(session: Callable[..., Session], service: Service) -> None:
-    service.says = ("He", "l", "lo 中", "文🙂")
-    talk = session()
-    assert list(talk.reply("Hi")) == ["He", "l", "lo 中", "文🙂"]
-    assert talk.last is not None
-    assert (talk.last.finish, talk.last.prompt_tokens, talk.last.completion_tokens) == ("stop", 7, 3)
-    assert (talk.last.ids, talk.last.text) == ([], "Hello 中文🙂")
-    facts = talk.engine.facts
-    assert (facts["url"], facts["model"]) == (service.url, "tiny-1")
-    assert (facts["answered_by"], facts["fingerprint"]) == ("tiny-1-2026", "fp_1")
-
-
-@pytest.mark.parametrize(
-    ("answer", "finish"),
-    [
-        (streamed("x", finish="length"), "length"),
-        (streamed("x", finish="normal"), "stop"),
-        (streamed("x", done=False), "stop"),
-        (streamed("x", usage=False), "stop"),
-        (lambda handler: (handler.begin(), handler.word("x"), handler.word(finish="stop"), handler.hang_up()), "stop"),
-    ],
-    ids=["length", "Baidu's normal", "without DONE", "without usage", "broken off after the end"],
-)
-def test_every_way_to_end(session: Callable[..., Session], service: Service, answer: Answer, finish: str) -> None:
-    service.answers = [answer]
-    talk = session()
-    assert say(talk) == "x"
-    assert talk.last is not None
-    assert talk.last.finish == finish
-
-
-def test_pieces_that_hold_nothing_are_no_problem(session: Callable[..., Session], service: Service) -> None:
-    def answer(handler: Any) -> None:
-        handler.begin()
-        handler.event(part([]))
-        handler.event({"choices": None})
-        handler.event(part([{"index": 0, "delta": None, "finish_reason": None}]))
-        handler.event(part([{"index": 0, "delta": {"refusal": "No."}, "finish_reason": None}]))
-        handler.word("", finish="stop")
-        handler.chunk(b"")
-
-    service.answers = [answer]
-    assert say(session()) == "No."
-
-
-def test_closing_the_answer_hangs_up_at_once(session: Callable[..., Session], service: Service) -> None:
-    service.answers = [endless]
-    talk = session()
-    answer = talk.reply("Hi")
-    said = next(answer) + next(answer)
-    answer.close()  # type: ignore[attr-defined]
-    assert service.hung_up.wait(10)
-    assert talk.last is not None
-    assert (talk.last.finish, talk.last.text) == ("cancelled", said)
-    assert talk.messages == [Message("user", "Hi"), Message("assistant", said)]
-
-
-def test_a_stop_string_ends_the_answer_even_where_the_service_ignores_it(
-    session: Callable[..., Session], service: Service
-) -> None:
-    service.answers = [endless]
-    talk = session(sampling={"stop": ["on and on"]})
-    assert say(talk) == ""
-    assert service.hung_up.wait(10)
-    assert talk.last is not None
-    assert talk.last.finish == "stop"
-
-
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 ERRORS: dict[str, tuple[Answer, str]] = {
@@ -306,18 +235,14 @@ ERRORS: dict[str, tuple[Answer, str]] = {
     "redirect": (lambda each: each.reply(307, b"", Location="http://127.0.0.1:1/"), "leads to another address"),
     "web page": (lambda each: each.reply(200, b"<html>", "text/html"), "answers with text/html instead of a stream"),
     "no stream": (lambda each: each.reply(200, {"error_code": 110}), 'application/json instead.*"error_code": 110'),
-    "no JSON": (lambda each: (each.begin(), each.event("{oops"), each.chunk(b"")), "something that is no JSON"),
-    "no text": (lambda each: (each.begin(), each.chunk(b"data: \xff\xfe\n\n"), each.chunk(b"")), "no UTF-8 text"),
+    "no JSON": (events("{oops"), "is no part of one"),
     "error in the stream": (
-        lambda each: (each.begin(), each.word("x"), each.event({"error": {"message": f"boom {KEY}"}}), each.chunk(b"")),
+        events(part([{"index": 0, "delta": {"content": "x"}}]), {"error": {"message": f"boom {KEY}"}}),
         r"broke off the answer: boom \[key\]",
     ),
-    "bare error in the stream": (
-        lambda each: (each.begin(), each.event({"error": "boom"}), each.chunk(b"")),
-        "broke off the answer: boom",
-    ),
+    "bare error in the stream": (events({"error": "boom"}), "broke off the answer: boom"),
     "FastChat's error in the stream": (
-        lambda each: (each.begin(), each.event({"text": "NETWORK ERROR", "error_code": 50001}), each.chunk(b"")),
+        events({"text": "NETWORK ERROR", "error_code": 50001}),
         "broke off its answer without a word",
     ),
     "stream cut off": (hanging_up("Hel"), "hung up before its answer was complete"),
@@ -373,6 +298,14 @@ def test_a_service_that_is_not_there_is_told_at_once(session: Callable[..., Sess
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
     with pytest.raises(Unreachable, match=r"cannot be reached .*is the address right"):
         say(session({"base_url": url}))
+
+
+def test_a_proxy_that_leads_nowhere_is_told(
+    session: Callable[..., Session], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", service.origin)  # which knows nothing of CONNECT
+    with pytest.raises(Unreachable, match=r"The proxy .* does not lead to https://models.example \(501"):
+        say(session({"base_url": "https://models.example/v1"}))
 
 
 @pytest.mark.parametrize("words", [(), ("Hel",)])
@@ -493,6 +426,7 @@ def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"base_url": "https://API.openai.com"}, "in small letters"),
         ({"base_url": "https://example.com:99999"}, "a port that there cannot be"),
         ({"base_url": "ftp://example.com"}, "written https://HOST/PATH"),
+        ({"key": "x; echo oops"}, "key is no name of a key"),
     ],
 )
 def test_a_wrong_field_is_named(session: Callable[..., Session], fields: dict[str, Any], expected: str) -> None:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from zoo_core.interfaces import Trainer as Trainer
     from zoo_core.interfaces import TrainingJob as TrainingJob
     from zoo_core.interfaces import TrainingResult as TrainingResult
+    from zoo_core.locks import locked as locked
     from zoo_core.names import did_you_mean as did_you_mean
     from zoo_core.names import is_name as is_name
     from zoo_core.names import is_path as is_path
@@ -161,6 +162,7 @@ _HOMES = {
     "QuantizationJob": "interfaces",
     "QuantizationResult": "interfaces",
     "Quantizer": "interfaces",
+    "locked": "locks",
     "did_you_mean": "names",
     "is_name": "names",
     "is_path": "names",

@@ -26,10 +26,13 @@ def set_(name: str, url: str | None) -> None:
 
     An environment variable goes before it: ZOO_KEY_ and NAME in capitals.
     """
-    if sys.stdin.isatty():
-        value = click.prompt(f"The key '{name}' (it is not shown)", hide_input=True, err=True)
-    else:
-        value = sys.stdin.buffer.readline().decode(errors="replace")
+    try:
+        if sys.stdin.isatty():
+            value = click.prompt(f"The key '{name}' (it is not shown)", hide_input=True, err=True)
+        else:
+            value = sys.stdin.buffer.readline(2 * keys.LONGEST).decode(errors="replace")
+    except click.Abort:  # which is how click calls Ctrl-C here
+        raise KeyboardInterrupt from None
     origin = keys.set_key(name, value.strip(), url)
     click.echo(f"The key '{name}' is stored. It is sent to {origin} alone.")
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
-from zoo_core import CardError, ModelCard, UsageProblem, did_you_mean
+from zoo_core import CardError, ModelCard, UsageProblem, did_you_mean, is_name
 
 #: Where OpenAI's own service is.
 VENDOR = "https://api.openai.com/v1"
 
-_URL = re.compile(r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?((?:/[A-Za-z0-9._~-]*)*)")
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_URL = re.compile(
+    rf"(https?)://({_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::([1-9][0-9]{{0,4}}))?(?:/[A-Za-z0-9._~-]*)*"
+)
 _DEFAULT_PORTS = {("https", "443"), ("http", "80")}
 
 
@@ -66,35 +68,54 @@ def endpoint_of(card: ModelCard) -> Endpoint:
         raise CardError(f"{where}: {error}") from None
     if not endpoint.model.strip() or not endpoint.model.isprintable():
         raise CardError(f"{where}: model is not the name of a model.")
+    if endpoint.key and not is_name(endpoint.key):  # which becomes a part of a command that the user is told
+        raise CardError(f"{where}: key is no name of a key; use small letters, digits, '.', '_' and '-'.")
     return endpoint
 
 
 def check_url(url: str) -> None:
     """Raise `UsageProblem` unless an address can be used: https, or http on this machine, without secrets in it."""
     found = _URL.fullmatch(url)
-    if found is None:
+    if found is None or not _is_host(found[2]):
         raise UsageProblem(
             "The address of a service is written https://HOST/PATH in small letters, without a user, '?' or '#' "
             "(such as https://api.openai.com/v1)."
         )
     if found[1] == "http" and not is_local(url):
         raise UsageProblem(f"{url} is not encrypted, which is only allowed on this machine; use https.")
-    if found[3] and not 0 < int(found[3][1:]) < 65536:
+    if int(found[3] or 1) > 65535:
         raise UsageProblem(f"{url} names a port that there cannot be.")
 
 
 def origin_of(url: str) -> str:
     """Scheme, host and port of an address that was checked; a port that goes without saying is left out."""
-    scheme, host, port, _ = _URL.fullmatch(url).groups()  # type: ignore[union-attr]
-    return f"{scheme}://{host}" + ("" if (scheme, (port or "")[1:]) in _DEFAULT_PORTS else port or "")
+    scheme, host, port = _parts(url)
+    return f"{scheme}://{host}" + (f":{port}" if port and (scheme, port) not in _DEFAULT_PORTS else "")
 
 
 def is_local(url: str) -> bool:
-    """Whether an address is on this machine and no other."""
-    host = urlsplit(url).hostname or ""
+    """Whether an address that was checked is on this machine and no other."""
+    _, host, _ = _parts(url)
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Scheme, host and port, which is empty where none is written."""
+    scheme, host, port = _URL.fullmatch(url).groups(default="")  # type: ignore[union-attr]
+    return scheme, host, port
+
+
+def _is_host(host: str) -> bool:
+    """Whether all programs find the same host: some read 127.1, 0x7f.1 and 2130706433 as numbers, some as names."""
+    if not host.startswith("[") and not re.fullmatch("[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
+        return len(host) <= 253
+    try:
+        ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    return True

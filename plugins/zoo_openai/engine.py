@@ -159,7 +159,7 @@ class OpenAIEngine:
         while True:
             sent = self._parameters(sampling)
             body = {"model": self._endpoint.model, "messages": messages, "stream": True, **sent, **_extras(sampling)}
-            # The library's own types are not checked when an answer comes: it would pass on whatever a service sends.
+            # The library's types for chats promise what it does not check: an event would be of one, whatever it holds.
             post = partial(self._client.post, "/chat/completions", cast_to=object, body=body)
             try:
                 return self._checked(retried(partial(post, stream=True, stream_cls=openai.Stream[object])))

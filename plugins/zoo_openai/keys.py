@@ -9,11 +9,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from zoo_core import NotFound, UsageProblem, ZooError, config_folder, did_you_mean, is_name, write_whole
+from zoo_core import (
+    NotFound,
+    UsageProblem,
+    ZooError,
+    config_folder,
+    data_folder,
+    did_you_mean,
+    is_name,
+    locked,
+    write_whole,
+)
 from zoo_openai.endpoint import VENDOR, check_url, origin_of
 
 #: Keys whose services are known, and where these are.
@@ -22,6 +33,8 @@ KNOWN = {"openai": origin_of(VENDOR), "qianfan": "https://qianfan.baidubce.com"}
 PREFIX = "ZOO_KEY_"
 #: Shorter keys are not shown in part, for the rest could be guessed.
 SHOWN_FROM = 16
+#: Characters that a key may have.
+LONGEST = 4096
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +59,18 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     key: str
     origin: str
 
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"_Stored(origin={self.origin!r})"
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: dict[str, _Stored] = {}
 
 
 def keys_file() -> Path:
-    """The file with the stored keys."""
-    return config_folder() / "keys.json"
+    """The file with the stored keys; where it is a link, the one that it leads to, so that no removed key stays there."""
+    return Path(os.path.realpath(config_folder() / "keys.json"))
 
 
 def all_keys() -> list[Key]:
@@ -93,24 +110,23 @@ def set_key(name: str, value: str, url: str | None = None) -> str:
         raise UsageProblem(f"{name[:80]!r} is no name of a key; use small letters, digits, '.', '_' and '-'.")
     if url is not None:
         check_url(url)
-    stored = _read()
-    before = stored[name].origin if name in stored else ""
-    origin = origin_of(url) if url is not None else before or KNOWN.get(name, "")
-    if not origin:
-        raise UsageProblem(f"Nobody knows where '{name}' belongs; say it with --for https://HOST")
     _check_key(value, "What was given")
-    _write(stored | {name: _Stored(value, origin)})
+    with _changing() as stored:
+        before = stored[name].origin if name in stored else ""
+        origin = origin_of(url) if url is not None else before or KNOWN.get(name, "")
+        if not origin:
+            raise UsageProblem(f"Nobody knows where '{name}' belongs; say it with --for https://HOST")
+        stored[name] = _Stored(value, origin)
     return origin
 
 
 def remove_key(name: str) -> None:
     """Remove a stored key. Raises `NotFound`."""
-    stored = dict(_read())
-    if stored.pop(name, None) is None:
-        kept = [key.where for key in all_keys() if key.name == name]
-        hint = f" It is in the environment; unset {kept[0]}." if kept else did_you_mean(name, stored)
-        raise NotFound(f"No key called '{name}' is stored.{hint}")
-    _write(stored)
+    with _changing() as stored:
+        if stored.pop(name, None) is None:
+            kept = [key.where for key in all_keys() if key.name == name]
+            hint = f" It is in the environment; unset {kept[0]}." if kept else did_you_mean(name, stored)
+            raise NotFound(f"No key called '{name}' is stored.{hint}")
 
 
 def variable(name: str) -> str:
@@ -141,7 +157,7 @@ def _origin(url: str) -> str:
 
 
 def _check_key(value: str, what: str) -> None:
-    if not (value.isascii() and value.isprintable() and value) or " " in value or len(value) > 4096:
+    if not (value.isascii() and value.isprintable() and value) or " " in value or len(value) > LONGEST:
         raise UsageProblem(f"{what} is no key: it is empty or too long, or has spaces or signs that cannot be sent.")
 
 
@@ -161,9 +177,14 @@ def _read() -> dict[str, _Stored]:
         raise ZooError(f"The file {path} is damaged; remove it and set your keys again with: zoo keys set") from None
 
 
-def _write(stored: Mapping[str, _Stored]) -> None:
-    content = msgspec.json.format(msgspec.json.encode(_File(dict(stored)), order="sorted"), indent=2)
-    try:
-        write_whole(keys_file(), content + b"\n", mode=0o600)
-    except OSError as error:
-        raise ZooError(f"The keys cannot be written to {keys_file()}: {error.strerror or error}.") from None
+@contextmanager
+def _changing() -> Iterator[dict[str, _Stored]]:
+    """The stored keys, to be changed; they are written when the block is over, and no other run writes meanwhile."""
+    with locked(data_folder() / "locks" / "keys.lock"):
+        stored = dict(_read())
+        yield stored
+        content = msgspec.json.format(msgspec.json.encode(_File(stored), order="sorted"), indent=2)
+        try:
+            write_whole(keys_file(), content + b"\n", mode=0o600)
+        except OSError as error:
+            raise ZooError(f"The keys cannot be written to {keys_file()}: {error.strerror or error}.") from None

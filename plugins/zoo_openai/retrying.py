@@ -37,12 +37,12 @@ def retried(request: Callable[[], _Result]) -> _Result:
 
 def pause(error: openai.APIError, taken: int) -> float | None:
     """Seconds to wait after the failure number `taken`, counted from 0; None where asking again is no use."""
-    own: float = min(FIRST * 2**taken, LONGEST) * random.uniform(
-        0.75, 1
-    )  # apart from others who were refused at the same time
+    # Not quite the same for all who were refused at the same time.
+    own: float = min(FIRST * 2**taken, LONGEST) * random.uniform(0.75, 1)
     if isinstance(error, openai.APIConnectionError):
-        # A service that is not there will not be there in a second; one that hung up may be.
-        return None if isinstance(error.__cause__, httpx2.ConnectError | httpx2.TimeoutException) else own
+        # A service or a proxy that is not there will not be there in a second; one that hung up may be.
+        lasting = httpx2.ConnectError | httpx2.ProxyError | httpx2.TimeoutException
+        return None if isinstance(error.__cause__, lasting) else own
     if not isinstance(error, openai.APIStatusError) or is_out_of_quota(error):
         return None
     said = error.response.headers.get("x-should-retry")

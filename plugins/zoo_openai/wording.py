@@ -30,7 +30,7 @@ def in_words(endpoint: Endpoint, key: Key | None) -> Iterator[None]:
         raise Unreachable(f"{where} does not answer in time; try again later.") from None
     except openai.APIConnectionError as error:
         raise _connection(error.__cause__ or error, endpoint) from None
-    except httpx2.TransportError as error:  # while the text of an error, or what is no stream, is read
+    except httpx2.RequestError as error:  # which not every release of the library makes its own
         raise _connection(error, endpoint) from None
     except openai.APIError as error:
         raise ZooError(f"{where} broke off the answer: {said(error, key)}") from None
@@ -93,6 +93,10 @@ def _connection(cause: BaseException, endpoint: Endpoint) -> Unreachable:
     where, reason = endpoint.origin, clean(str(cause), None)
     if _is_tls(cause):
         return Unreachable(f"The certificate of {where} cannot be trusted, so nothing was sent ({reason}).")
+    if isinstance(cause, httpx2.ProxyError):
+        return Unreachable(
+            f"The proxy that the environment names does not lead to {where} ({reason}); look at HTTPS_PROXY."
+        )
     if isinstance(cause, httpx2.ConnectError):
         return Unreachable(f"{where} cannot be reached ({reason}); is the address right, and the service running?")
     return Unreachable(f"{where} hung up before its answer was complete ({reason}); try again.")
