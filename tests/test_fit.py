@@ -19,7 +19,7 @@ from zoo_core.cards.index import Row
 from zoo_core.errors import MissingDependency, UsageProblem, ZooError
 from zoo_core.fit.answers import answer, answer_data, conclusion, overview
 from zoo_core.fit.machine import Device, group_room, machine
-from zoo_core.fit.needs import PREFILL, best, dtypes, eager_families, fits_of, fits_row, lacking, needs
+from zoo_core.fit.needs import BIASED, PREFILL, attentions, best, dtypes, fits_of, fits_row, lacking, needs
 from zoo_core.paths import cards_folder
 
 GB = 1_000_000_000
@@ -74,7 +74,7 @@ def write_card(id: str, weights: float, *more: str, family: str = "some") -> Pat
 @pytest.mark.parametrize("name", [*SHAPES, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)])
 def test_estimate_is_within_a_tenth_of_measured_memory(name: str, tmp_path: Path) -> None:
     shape = ALL[name]
-    estimate = needs(make(shape, tmp_path), shape.context, 1, shape.dtype, eager=shape.eager)
+    estimate = needs(make(shape, tmp_path), shape.context, 1, shape.dtype, attention=shape.attention)
     measured = measure(shape, tmp_path)
     assert estimate.total - estimate.program == pytest.approx(measured, rel=0.1)
 
@@ -97,17 +97,19 @@ def test_weights_and_cache_follow_dtype_context_and_batch() -> None:
     assert half.total == half.weights + half.cache + half.activations + half.program
 
 
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("attention", ["", "eager", "biased"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_needs_grow_with_context_and_batch(dtype: str, eager: bool) -> None:
-    contexts = [needs(ROW, context, 1, dtype, eager=eager).total for context in (1, 256, 511, 512, 513, 2048, 8192)]
-    batches = [needs(ROW, 2048, batch, dtype, eager=eager).total for batch in (1, 2, 64)]
+def test_needs_grow_with_context_and_batch(dtype: str, attention: str) -> None:
+    contexts = [
+        needs(ROW, context, 1, dtype, attention=attention).total for context in (1, 256, 511, 512, 513, 2048, 8192)
+    ]
+    batches = [needs(ROW, 2048, batch, dtype, attention=attention).total for batch in (1, 2, 64)]
     assert contexts == sorted(set(contexts))
     assert batches == sorted(set(batches))
 
 
 def test_scores_are_counted_where_the_attention_is_eager() -> None:
-    plain, eager = (needs(ROW, 2048, 1, "bfloat16", eager=each).activations for each in (False, True))
+    plain, eager = (needs(ROW, 2048, 1, "bfloat16", attention=each).activations for each in ("", "eager"))
     scores = 32 * PREFILL * 2048
     assert eager - plain > 10 * scores  # three matrices in 16 bits and two in float32, less what the others need
 
@@ -148,8 +150,8 @@ def test_dtypes_to_load(fields: dict[str, Any], expected: list[str]) -> None:
 )
 def test_field_that_is_lacking_is_named(field: str, value: Any, told: str) -> None:
     row = changed(**{field: value})
-    assert lacking(row, eager=True) == [told]
-    assert fits_row(row, [device(100)], eager=True) is None
+    assert lacking(row, attention="eager") == [told]
+    assert fits_row(row, [device(100)], attention="eager") is None
 
 
 def test_context_of_the_user_replaces_one_that_the_card_lacks() -> None:
@@ -239,13 +241,19 @@ def test_variants_that_a_card_names_are_told_and_those_that_say_nothing_are_too(
     assert found.nearest.id == "big-small"
 
 
-def test_families_with_eager_attention_say_so() -> None:
+def test_families_with_a_biased_attention_say_so() -> None:
     zoo = Zoo()
-    assert "phoenix" in eager_families(zoo)
+    assert attentions(zoo)["phoenix"] == "biased"
     write_card("plain", 14)
-    write_card("scores", 14, family="phoenix")
-    plain, scores = (answer(zoo, name, [device(100)], None, 1).fits[-1].needs for name in ("plain", "scores"))
-    assert scores.activations > 3 * plain.activations
+    write_card("biased", 14, family="phoenix")
+    plain, biased = (answer(zoo, name, [device(100)], None, 1).fits[-1].needs for name in ("plain", "biased"))
+    assert biased.activations > plain.activations
+
+
+def test_bias_is_counted_for_the_queries_that_phoenix_takes_at_once() -> None:
+    from zoo_phoenix import attention
+
+    assert attention.BLOCK == BIASED
 
 
 def test_overview_tells_every_model_that_can_be_told() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
+from transformers import BloomConfig, PreTrainedTokenizerFast
 
-from zoo_core import LoadedModel, Loading, ZooError
+from zoo_core import LoadedModel, ZooError
+from zoo_phoenix.model import BloomForCausalLM
+from zoo_weights import TransformersFamily
 
 #: Token ids 0 to 3, as in BLOOM's own tokenizer.
 UNKNOWN, BEGIN, END, PAD = SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>")
@@ -22,26 +24,18 @@ CREATE_OPTIONS = {"vocab_size": 2048, "context": 512, "hidden_size": 128, "layer
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 
 
-class PhoenixFamily:
-    """Models of the BLOOM architecture (Le Scao et al., 2022), from which Phoenix was made."""
+class PhoenixFamily(TransformersFamily):
+    """Models of the BLOOM architecture (Le Scao et al., 2022), from which Phoenix was made, with attention of their own."""
 
-    def load_tokenizer(self, folder: Path, *, remote_code: bool = False) -> Any:
-        """Load the fast tokenizer from a local folder. No code of the checkpoint runs, allowed or not: none is needed."""
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    model_class = "BloomForCausalLM"
 
-    def load_model(self, folder: Path, loading: Loading) -> Any:
-        """Load safetensors weights from a local folder, ready to be used on the device."""
-        model, told = BloomForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, loading.dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        if missing := sorted(told["missing_keys"]):  # transformers would fill them with random numbers
-            raise ZooError(f"The weights in {folder} lack {len(missing)} tensors, the first of them {missing[0]}.")
-        return model.to(loading.device).eval()
+    def loads(self) -> Any:
+        """The class whose attention goes through fused kernels; its checkpoints are those of transformers' own."""
+        return BloomForCausalLM
+
+    def needs_code(self, folder: Path) -> bool:
+        """Never: what a checkpoint brings is left alone."""
+        return False
 
     def create(self, texts: Iterable[str], options: Mapping[str, Any], *, seed: int) -> LoadedModel:
         """Make an untrained model and a byte-level BPE tokenizer fitted to `texts`; options as in `CREATE_OPTIONS`."""

@@ -25,7 +25,7 @@ def zoo_model_families() -> list[Offer]:
                 "format": ["safetensors"],
                 "device": ["cpu", "cuda", "mps"],
                 "model_class": ["BloomForCausalLM"],
-                "attention": ["eager"],
+                "attention": ["biased"],
             },
         )
     ]

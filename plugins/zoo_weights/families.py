@@ -30,10 +30,14 @@ class TransformersFamily:
     #: A class of transformers, such as `LlamaForCausalLM`; `AutoModelForCausalLM` lets the checkpoint choose.
     model_class: ClassVar[str] = "AutoModelForCausalLM"
 
+    def loads(self) -> Any:
+        """The class whose `from_pretrained` loads the models; a family with a class of its own returns that."""
+        return getattr(transformers, self.model_class)
+
     def load_tokenizer(self, folder: Path, *, remote_code: bool = False) -> Any:
         """Load the tokenizer from a local folder. Code that the folder brings runs where the user has allowed it."""
         _require_sentencepiece(folder)
-        with running(getattr(transformers, self.model_class), remote_code):
+        with running(self.loads(), remote_code):
             return transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=remote_code, **_as_at_its_time(folder)
             )
@@ -44,7 +48,7 @@ class TransformersFamily:
         Raises `WeightsError` for a delta, an adapter, quantized weights, those of another class, and where tensors are missing.
         """
         self._require_whole_model(folder)
-        spread, of_class = _spread(loading), getattr(transformers, self.model_class)
+        spread, of_class = _spread(loading), self.loads()
         with running(of_class, loading.remote_code):
             model, told = of_class.from_pretrained(
                 folder,
@@ -68,7 +72,7 @@ class TransformersFamily:
 
     def needs_code(self, folder: Path) -> bool:
         """Whether the model or its tokenizer is of no class that transformers has, so that only its own code runs it."""
-        return needs_code(folder, getattr(transformers, self.model_class))
+        return needs_code(folder, self.loads())
 
     def create(self, texts: Iterable[str], options: Mapping[str, Any], *, seed: int) -> LoadedModel:
         """Refuse: a model of this kind is not made from nothing."""
@@ -113,7 +117,7 @@ class TransformersFamily:
             raise WeightsError(
                 f"The weights in {folder} are quantized in a way that no installed plugin runs; take those that are not."
             )
-        wanted = getattr(getattr(transformers, self.model_class), "config_class", None)
+        wanted = getattr(self.loads(), "config_class", None)
         if wanted is None:  # a class of transformers that lets the checkpoint choose
             return
         names = [str(name) for name in config.get("architectures") or []]

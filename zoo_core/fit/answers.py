@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo_core.errors import UsageProblem, ZooError
-from zoo_core.fit.needs import Fit, best, eager_families, fits_of, fits_row, lacking, variants
+from zoo_core.fit.needs import Fit, attentions, best, fits_of, fits_row, lacking, variants
 from zoo_core.text import bytes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from zoo_core.cards.index import Row
     from zoo_core.fit.machine import Device
@@ -46,20 +46,24 @@ def answer(zoo: Zoo, reference: str, devices: Sequence[Device], context: int | N
     `ZooError` where its card does not say what it needs."""
     from zoo_core.cards.index import row_of
 
-    eager = eager_families(zoo)
+    kinds = attentions(zoo)
     row = row_of(*zoo.catalog.model(reference))
     if context and row.context and context > row.context:
         raise UsageProblem(
             f"The context of '{row.id}' has {row.context:,} tokens, so --context {context:,} is too long."
         )
-    _require_known(row, reference, context, row.family in eager)
+    _require_known(row, reference, context, kinds.get(row.family, ""))
     family = [row, *variants(row, zoo.catalog.rows())]
-    fits = [fits_of(each, devices, context, batch, eager=each.family in eager) for each in family]
+    fits = [fits_of(each, devices, context, batch, attention=kinds.get(each.family, "")) for each in family]
     own = fits[0]
     nearest = next((fit for each in fits if (fit := best(each)) is not None and fit.fits), None)
     shortest = min(own[0].context, LEAST_CONTEXT)
     least = max(
-        (fit for each in family if (fit := fits_row(each, devices, shortest, batch, eager=each.family in eager))),
+        (
+            fit
+            for each in family
+            if (fit := fits_row(each, devices, shortest, batch, attention=kinds.get(each.family, "")))
+        ),
         key=lambda fit: fit.spare,
     )
     return Answer(
@@ -67,7 +71,7 @@ def answer(zoo: Zoo, reference: str, devices: Sequence[Device], context: int | N
         context=own[0].context,
         batch=batch,
         fits=[fit for each in fits for fit in each],
-        nearest=nearest or _shorter(family, devices, own[0].context, batch, eager),
+        nearest=nearest or _shorter(family, devices, own[0].context, batch, kinds),
         least=least,
         unknown=[each.id for each, found in zip(family, fits, strict=True) if not found],
     )
@@ -75,9 +79,9 @@ def answer(zoo: Zoo, reference: str, devices: Sequence[Device], context: int | N
 
 def overview(zoo: Zoo, devices: Sequence[Device], context: int | None, batch: int) -> tuple[list[Fit], list[str]]:
     """The best fit of every model whose card says enough, at `context` or at its own where that is shorter; and the others."""
-    eager = eager_families(zoo)
+    kinds = attentions(zoo)
     rows = [row for row in zoo.catalog.rows() if row.kind == "model"]
-    fits = {row.id: fits_row(row, devices, context, batch, eager=row.family in eager) for row in rows}
+    fits = {row.id: fits_row(row, devices, context, batch, attention=kinds.get(row.family, "")) for row in rows}
     return [fit for fit in fits.values() if fit is not None], [name for name, fit in fits.items() if fit is None]
 
 
@@ -128,13 +132,13 @@ def answer_data(found: Answer) -> dict[str, Any]:
     }
 
 
-def _require_known(row: Row, reference: str, context: int | None, eager: bool) -> None:
+def _require_known(row: Row, reference: str, context: int | None, attention: str) -> None:
     if row.format == "api":
         raise ZooError(f"'{row.id}' runs elsewhere, behind an API, so that no memory of this machine is needed.")
     if row.relation == "adapter":
         base = f"see what that needs with: zoo fit {row.base}" if row.base else f"its base is {row.backbone}"
         raise ZooError(f"'{row.id}' is an adapter, which needs the memory of its base and little more; {base}")
-    if fields := lacking(row, context, eager=eager):
+    if fields := lacking(row, context, attention=attention):
         raise ZooError(
             f"The card of '{row.id}' does not say {', '.join(fields)}, so nobody can tell what the model needs; "
             f"complete the card with: zoo card lock {shlex.quote(reference)}"
@@ -142,7 +146,7 @@ def _require_known(row: Row, reference: str, context: int | None, eager: bool) -
 
 
 def _shorter(
-    family: Sequence[Row], devices: Sequence[Device], context: int, batch: int, eager: frozenset[str]
+    family: Sequence[Row], devices: Sequence[Device], context: int, batch: int, kinds: Mapping[str, str]
 ) -> Fit | None:
     """The longest context below `context` at which a model of the family fits; None where none of use is left."""
     found: Fit | None = None
@@ -150,7 +154,7 @@ def _shorter(
         low, high = LEAST_CONTEXT - 1, context
         while low < high:  # everything that a model needs grows with the context
             middle = (low + high + 1) // 2
-            fit = fits_row(row, devices, middle, batch, eager=row.family in eager)
+            fit = fits_row(row, devices, middle, batch, attention=kinds.get(row.family, ""))
             if fit is None or not fit.fits:
                 high = middle - 1
                 continue

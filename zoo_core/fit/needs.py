@@ -27,6 +27,10 @@ LOADABLE = ("float32", "bfloat16")
 PREFILL = 512
 #: Python with PyTorch and transformers, measured at 0.36 GB on a CPU, and blocks of freed memory that the allocator keeps.
 PROGRAM = 500_000_000
+#: What an offer can say of the attention of its family's models.
+KINDS = ("eager", "biased")
+#: Queries for which a biased attention has a bias for every head and key, in float32.
+BIASED = 256
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -68,7 +72,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         return self.spare >= 0
 
 
-def lacking(row: Row, context: int | None = None, *, eager: bool = False) -> list[str]:
+def lacking(row: Row, context: int | None = None, *, attention: str = "") -> list[str]:
     """The fields that a card lacks, without which nobody can tell what its model needs at its own context, or at this one."""
     fields = {
         "memory.weights_bytes": row.weights_bytes,
@@ -79,18 +83,22 @@ def lacking(row: Row, context: int | None = None, *, eager: bool = False) -> lis
         "architecture.hidden_size": row.hidden_size,
         "architecture.intermediate_size": row.intermediate_size,
         "architecture.vocab_size": row.vocab_size,
-        "architecture.heads": row.heads if eager else 1,
+        "architecture.heads": row.heads if attention else 1,
     }
     return [field for field, value in fields.items() if not value]
 
 
-def eager_families(zoo: Zoo) -> frozenset[str]:
-    """The families whose offer says `supports={"attention": ["eager"]}`: their models compute whole matrices of scores."""
+def attentions(zoo: Zoo) -> dict[str, str]:
+    """The families whose offer says `supports={"attention": [KIND]}`, and the kind.
+
+    `eager`: their models compute whole matrices of scores. `biased`: they add a bias of each head to scores that are never
+    written down. Any other is as good as none.
+    """
     offers = (offer for _, offer in zoo.plugins.items("zoo_model_families"))
-    return frozenset(offer.name for offer in offers if "eager" in offer.supports.get("attention", []))
+    return {offer.name: kind for offer in offers for kind in offer.supports.get("attention", []) if kind in KINDS}
 
 
-def needs(row: Row, context: int, batch: int, dtype: str, *, eager: bool = False) -> Needs:
+def needs(row: Row, context: int, batch: int, dtype: str, *, attention: str = "") -> Needs:
     """What the model of a row in which nothing is `lacking` needs, loaded in `dtype`, at `batch` conversations at once.
 
     Weights keep their number and change their size with the dtype. Loading holds no second copy: numbers of the same dtype
@@ -101,40 +109,41 @@ def needs(row: Row, context: int, batch: int, dtype: str, *, eager: bool = False
     return Needs(
         weights=(row.weights_bytes or 0) * wide // stored,
         cache=cache,
-        activations=_activations(row, context, batch, wide, cache, eager),
+        activations=_activations(row, context, batch, wide, cache, attention),
     )
 
 
-def _activations(row: Row, context: int, batch: int, wide: int, cache: int, eager: bool) -> int:
+def _activations(row: Row, context: int, batch: int, wide: int, cache: int, kind: str) -> int:
     """What a pass over `PREFILL` tokens at the end of the context holds beside weights and cache, at its fullest moment.
 
     That is the widest of three moments of one layer: inside its feed-forward block, while its cache grows, and during the
-    attention. To it come the logits of one token, in `wide` bytes and in float32.
+    attention. To it come the logits of one token, in `wide` bytes and in float32, and what a biased attention adds to scores.
     """
     step = min(context, PREFILL)
     layers, hidden = row.layers or 1, row.hidden_size or 0
     passing = step * hidden * wide * batch
     inside = step * (row.intermediate_size or 0) * wide * batch
     # The scores of the layer before are held until those of this one are there.
-    before = (row.heads or 0) * step * context * wide * batch if eager else 0
+    before = (row.heads or 0) * step * context * wide * batch if kind == "eager" else 0
     block = 4 * passing + 4 * inside + before
     growing = 8 * passing + cache // layers // 2
-    attention = 6 * passing + _attention(row, context, batch, wide, eager)
-    return max(block, growing, attention) + (row.vocab_size or 0) * (wide + 4) * batch
+    attention = 6 * passing + _attention(row, context, batch, wide, kind)
+    bias = (row.heads or 0) * min(step, BIASED) * context * BYTES["float32"] if kind == "biased" else 0
+    return max(block, growing, attention) + bias + (row.vocab_size or 0) * (wide + 4) * batch
 
 
-def _attention(row: Row, context: int, batch: int, wide: int, eager: bool) -> int:
+def _attention(row: Row, context: int, batch: int, wide: int, kind: str) -> int:
     """What the attention of one layer holds beside queries, keys and values.
 
     Eager: the scores of the layer before, the raw, and the masked ones, their softmax in float32, and its input converted
-    to that. Otherwise no scores, but a mask from the second part on, for which keys and values that heads share are
-    repeated, and, in 16 bits, a copy of both in the order that the processor's matrix units want (Dao et al. 2022 tell why
-    the scores are not needed).
+    to that. Otherwise no scores, but a mask from the second part on (unless there is a bias anyway), for which keys and values
+    that heads share are repeated, and, in 16 bits, a copy of both in the order that the processor's matrix units want (Dao et
+    al. 2022 tell why the scores are not needed).
     """
     step = min(context, PREFILL)
     parts = context > step
-    mask = step * context * (1 + wide) * batch if parts or eager else 0
-    if eager:
+    mask = step * context * (1 + wide) * batch if kind == "eager" or (parts and not kind) else 0
+    if kind == "eager":
         return mask + (row.heads or 0) * step * context * batch * (3 * wide + 4 + (4 if wide < 4 else 0))
     hidden = row.hidden_size or 0
     both = 2 * context * hidden * wide * batch
@@ -157,16 +166,16 @@ def dtypes(row: Row) -> list[str]:
 
 
 def fits_of(
-    row: Row, devices: Iterable[Device], context: int | None = None, batch: int = 1, *, eager: bool = False
+    row: Row, devices: Iterable[Device], context: int | None = None, batch: int = 1, *, attention: str = ""
 ) -> list[Fit]:
     """The model of a row in each of its `dtypes` on each device; nothing where the card does not say enough.
 
     `context` is the model's own where it is None or more than that.
     """
-    if row.kind != "model" or row.relation == "adapter" or lacking(row, context, eager=eager):
+    if row.kind != "model" or row.relation == "adapter" or lacking(row, context, attention=attention):
         return []
     tokens = min(each for each in (context, row.context) if each)
-    need = {dtype: needs(row, tokens, batch, dtype, eager=eager) for dtype in dtypes(row)}
+    need = {dtype: needs(row, tokens, batch, dtype, attention=attention) for dtype in dtypes(row)}
     return [
         Fit(
             id=row.id,
@@ -187,10 +196,10 @@ def best(fits: Sequence[Fit]) -> Fit | None:
 
 
 def fits_row(
-    row: Row, devices: Iterable[Device], context: int | None = None, batch: int = 1, *, eager: bool = False
+    row: Row, devices: Iterable[Device], context: int | None = None, batch: int = 1, *, attention: str = ""
 ) -> Fit | None:
     """The best fit of a card's own model, for listings; None where the card does not say enough."""
-    return best(fits_of(row, devices, context, batch, eager=eager))
+    return best(fits_of(row, devices, context, batch, attention=attention))
 
 
 def variants(row: Row, rows: Iterable[Row]) -> list[Row]:
