@@ -74,6 +74,10 @@ def test_nearest(name: str, expected: list[str]) -> None:
     assert nearest(name, KNOWN) == expected
 
 
+def test_what_is_far_behind_the_nearest_is_not_suggested() -> None:
+    assert nearest("phenix", ["openai", "phoenix"]) == ["phoenix"]
+
+
 def test_nearest_gives_each_name_once_and_at_most_three() -> None:
     many = [f"model-{number}" for number in range(9)] * 2
     assert len(nearest("model", many)) == len(set(nearest("model", many))) == 3

@@ -28,12 +28,14 @@ def is_path(text: str) -> bool:
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
-    """The known names most like `name`, best first."""
-    from difflib import get_close_matches
+    """The known names most like `name`, best first: where one is much nearer than others, it alone."""
+    from difflib import SequenceMatcher, get_close_matches
 
-    known = sorted(set(known))
-    close = get_close_matches(name.lower(), known, n=most, cutoff=0.65)
-    inside = [each for each in known if name.lower() in each and each not in close] if len(name) > 2 else []
+    known, word = sorted(set(known)), name.lower()
+    close = get_close_matches(word, known, n=most, cutoff=0.65)
+    likeness = [SequenceMatcher(None, each, word).ratio() for each in close]
+    close = [each for each, like in zip(close, likeness, strict=True) if like >= likeness[0] - 0.2]
+    inside = [each for each in known if word in each and each not in close] if len(name) > 2 else []
     return (close + inside)[:most]
 
 
