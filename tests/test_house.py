@@ -28,7 +28,8 @@ LIGHT = {
     "zoo_sft",
     "zoo_static",
 }
-LIGHT |= {"zoo_transformers", "zoo_camel", "zoo_chimera", "zoo_classics", "zoo_gguf", "zoo_openai", "zoo_weights"}
+LIGHT |= {"zoo_camel", "zoo_chimera", "zoo_classics", "zoo_gguf", "zoo_gptq", "zoo_int8", "zoo_openai", "zoo_weights"}
+LIGHT |= {"zoo_transformers"}
 LIGHT |= {"click", "pluggy", "msgspec", "yaml", "_yaml", "platformdirs", "typing_extensions"}
 
 

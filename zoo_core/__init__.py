@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo_core.cards.writing import yaml_text as yaml_text
     from zoo_core.checkpoints.facts import Facts as Facts
     from zoo_core.checkpoints.facts import checkpoint_facts as checkpoint_facts
+    from zoo_core.checkpoints.gguf import GgufReader as GgufReader
     from zoo_core.checkpoints.inspection import FolderView as FolderView
     from zoo_core.checkpoints.tensors import read_tensors as read_tensors
     from zoo_core.cli import card_option as card_option
@@ -56,11 +57,13 @@ if TYPE_CHECKING:
     from zoo_core.interfaces import LoadedModel as LoadedModel
     from zoo_core.interfaces import Loading as Loading
     from zoo_core.interfaces import ModelFamily as ModelFamily
+    from zoo_core.interfaces import PackedLoader as PackedLoader
     from zoo_core.interfaces import Piece as Piece
     from zoo_core.interfaces import QuantizationJob as QuantizationJob
     from zoo_core.interfaces import QuantizationResult as QuantizationResult
     from zoo_core.interfaces import Quantizer as Quantizer
     from zoo_core.interfaces import Sampling as Sampling
+    from zoo_core.interfaces import Shrinker as Shrinker
     from zoo_core.interfaces import Trainer as Trainer
     from zoo_core.interfaces import TrainingJob as TrainingJob
     from zoo_core.interfaces import TrainingResult as TrainingResult
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from zoo_core.names import is_name as is_name
     from zoo_core.names import is_path as is_path
     from zoo_core.offers import Offer as Offer
+    from zoo_core.offers import install_name as install_name
     from zoo_core.opening import open_session as open_session
     from zoo_core.parallel import Stopped as Stopped
     from zoo_core.parallel import in_parallel as in_parallel
@@ -98,6 +102,7 @@ if TYPE_CHECKING:
     from zoo_core.sources import WeightSource as WeightSource
     from zoo_core.text import bytes_text as bytes_text
     from zoo_core.text import printable as printable
+    from zoo_core.weights.bases import own_card as own_card
     from zoo_core.weights.store import find_weights as find_weights
     from zoo_core.weights.store import verify_files as verify_files
     from zoo_core.zoo import Zoo as Zoo
@@ -122,6 +127,7 @@ _HOMES = {
     "yaml_text": "cards.writing",
     "Facts": "checkpoints.facts",
     "checkpoint_facts": "checkpoints.facts",
+    "GgufReader": "checkpoints.gguf",
     "FolderView": "checkpoints.inspection",
     "read_tensors": "checkpoints.tensors",
     "card_option": "cli",
@@ -152,6 +158,8 @@ _HOMES = {
     "LoadedModel": "interfaces",
     "ModelFamily": "interfaces",
     "Piece": "interfaces",
+    "PackedLoader": "interfaces",
+    "Shrinker": "interfaces",
     "Sampling": "interfaces",
     "Trainer": "interfaces",
     "TrainingJob": "interfaces",
@@ -167,6 +175,7 @@ _HOMES = {
     "is_name": "names",
     "is_path": "names",
     "Offer": "offers",
+    "install_name": "offers",
     "Stopped": "parallel",
     "in_parallel": "parallel",
     "config_folder": "paths",
@@ -196,6 +205,7 @@ _HOMES = {
     "WeightSource": "sources",
     "bytes_text": "text",
     "printable": "text",
+    "own_card": "weights.bases",
     "find_weights": "weights.store",
     "verify_files": "weights.store",
     "Zoo": "zoo",

@@ -31,7 +31,8 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `dtype` is `float32`, `bfloat16` or `float16`. `device_map` spreads a model over
     several devices in one of accelerate's ways (`auto`, `balanced`, `balanced_low_0`, `sequential`), `max_memory` are the bytes
     that it may take of each (`0`, `1`, … or `cpu`). `remote_code` says that the user has read and allowed exactly the code that
-    is in the folder; without it no code of a checkpoint runs.
+    is in the folder; without it no code of a checkpoint runs. `packed` is the quantizer that loads the folder's weights where
+    they are quantized: the family hands it the class of its models.
     """
 
     device: str = "cpu"
@@ -39,6 +40,7 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     device_map: str = ""
     max_memory: dict[str, int] = {}
     remote_code: bool = False
+    packed: PackedLoader | None = None
 
 
 class ModelFamily(Protocol):
@@ -82,7 +84,8 @@ class Assembler(Protocol):
     def assemble(self, assembly: Assembly) -> None:
         """Write the whole model, with tokenizer and configuration, into the assembly's folder.
 
-        Raises `ZooError` for a base that is not the right one before it writes anything.
+        Raises `ZooError` for a base that is not the right one before it writes anything, and `UsageProblem` for unfinished work
+        in the folder that it cannot go on with: it is then called again with an empty one.
         """
         ...
 
@@ -154,6 +157,10 @@ class EngineRequest(msgspec.Struct, frozen=True, kw_only=True):
     device_map: str = ""
     max_memory: dict[str, int] = {}
     remote_code: bool = False
+    packed: PackedLoader | None = None
+    #: The method by which the user wants the weights to shrink while they are loaded, and what does it.
+    quantize: str = ""
+    shrinker: Shrinker | None = None
 
 
 class EngineOpener(Protocol):
@@ -246,4 +253,24 @@ class Quantizer(Protocol):
 
     def quantize(self, job: QuantizationJob) -> QuantizationResult:
         """Write the smaller model into the job's folder. Raises `ZooError` for what the method cannot do."""
+        ...
+
+
+class Shrinker(Protocol):
+    """What a quantizer has beside `quantize` when it shrinks models in memory: its offer names the methods in `in_memory`."""
+
+    def shrink(self, model: Any, method: str, *, device: str) -> Any:
+        """Replace the weights of a loaded model by smaller ones, layer by layer, and put it on the device."""
+        ...
+
+    def facts(self, method: str, device: str) -> dict[str, str]:
+        """What then computes, for the record of an answer."""
+        ...
+
+
+class PackedLoader(Protocol):
+    """What a quantizer has beside `quantize` when it loads quantized folders: its offer names their methods in `loads`."""
+
+    def load(self, model_class: Any, folder: Path, loading: Loading) -> Any:
+        """Load a model of a class of transformers. Raises `ZooError` for what is damaged or cannot be run on the device."""
         ...

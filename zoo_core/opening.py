@@ -14,6 +14,7 @@ from zoo_core.errors import UsageProblem
 from zoo_core.interfaces import EngineRequest
 from zoo_core.sampling import check_sampling
 from zoo_core.session import Session
+from zoo_core.shrinking import packed_loader, quantized_by, shrinker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """What the user says of how a model is to be found and loaded. `reference` is how the model was called.
 
+    `quantize` is a method by which the weights shrink while they are loaded.
     `weights` is a folder in place of the card's sources, `base` the folder or card that a delta or an adapter belongs to, else
     the lineage's. With `tokens_only` nothing is put together: the session may encode prompts but not answer them.
     """
@@ -40,6 +42,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str = "auto"
     device_map: str = ""
     max_memory: Mapping[str, int] = {}
+    quantize: str = ""
 
 
 def open_session(
@@ -75,11 +78,13 @@ def open_session(
         dtype=said.dtype,
         device_map=said.device_map,
         max_memory=dict(said.max_memory),
+        quantize=said.quantize,
+        shrinker=shrinker(zoo, said.quantize) if said.quantize else None,
     )
     # Before the weights: nobody should fetch gigabytes to be told that no plugin loads them.
     family = zoo.offer("zoo_model_families", card.family, "model family") if "family" in needs else None
     folder = _weights(zoo, card, path, needs, said, progress)
-    request = _with_weights(request, folder, family, said)
+    request = _with_weights(zoo, request, folder, family, said)
     session = Session(card, chosen, runs.load()(request), sampling=sampling, system=system, overflow=overflow)
     if folder is not None and (said.weights is not None or is_in_parts(card)):
         session.weights = str(folder.resolve())
@@ -110,12 +115,21 @@ def _weights(
     )
 
 
-def _with_weights(request: EngineRequest, folder: Path | None, offer: Offer | None, said: Wishes) -> EngineRequest:
+def _with_weights(
+    zoo: Zoo, request: EngineRequest, folder: Path | None, offer: Offer | None, said: Wishes
+) -> EngineRequest:
     """A request with the family that loads the weights, and with their folder once the code in it may run."""
     from zoo_core.consent import cleared
 
     family = offer.load()() if offer else None
     if folder is None or family is None:
+        if said.quantize:
+            raise UsageProblem(f"'{request.card.id}' is run by an engine that does not shrink models; leave that out.")
         return msgspec.structs.replace(request, folder=folder, family=family)
     brought = cleared(request.card, folder, family, said.reference, said.weights)
-    return msgspec.structs.replace(request, folder=brought.folder, family=family, remote_code=brought.code)
+    packed = packed_loader(zoo, brought.folder)
+    if said.quantize and quantized_by(brought.folder):
+        raise UsageProblem(f"The weights of '{request.card.id}' are quantized already and cannot shrink once more.")
+    return msgspec.structs.replace(
+        request, folder=brought.folder, family=family, remote_code=brought.code, packed=packed
+    )

@@ -42,6 +42,7 @@ def replay(zoo: Zoo, number: int, history: History | None = None) -> Replayed:
         template=_template(zoo, record),
         engine=record.engine,
         device=device,
+        quantize=record.facts.get("quantize", ""),
         dtype=dtype,
         weights=Path(record.weights) if record.weights else None,
         device_map=record.facts.get("device_map", ""),

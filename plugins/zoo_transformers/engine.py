@@ -65,7 +65,9 @@ class TransformersEngine:
         self._request, self._folder, self._family = request, request.folder, request.family
         self._device = _device(request.device)
         wish = request.card.runtime.dtype or "auto" if request.dtype == "auto" else request.dtype
-        self._dtype = _dtype(wish, self._device, _weight_bytes(self._folder))
+        if request.quantize and request.device_map:
+            raise ZooError("A model that shrinks while it is loaded goes on one device; leave out --device-map.")
+        self._dtype = _dtype(wish, self._device, LARGE if request.packed else _weight_bytes(self._folder))
         _quiet(self._folder)
         self._tokenizer = _readable(
             request, lambda: self._family.load_tokenizer(self._folder, remote_code=request.remote_code)
@@ -79,6 +81,7 @@ class TransformersEngine:
             "device": self._device,
             **({"device_map": self._request.device_map} if self._request.device_map else {}),
             "dtype": self._dtype,
+            **self._shrinking,
             "torch": str(torch.__version__),
             "transformers": transformers.__version__,
             "tokenizers": tokenizers.__version__,
@@ -90,13 +93,27 @@ class TransformersEngine:
     def _model(self) -> Any:
         request = self._request
         loading = Loading(
-            device=self._device,
+            device="cpu"
+            if request.shrinker
+            else self._device,  # the large model is never on a device that has less memory
             dtype=self._dtype,
             device_map=request.device_map,
             max_memory=request.max_memory,
             remote_code=request.remote_code,
+            packed=request.packed,
         )
-        return _readable(request, lambda: self._family.load_model(self._folder, loading))
+        model = _readable(request, lambda: self._family.load_model(self._folder, loading))
+        if request.shrinker is None:
+            return model
+        return request.shrinker.shrink(model, request.quantize, device=self._device)
+
+    @property
+    def _shrinking(self) -> dict[str, str]:
+        """How the weights were shrunk in memory, for the record."""
+        request = self._request
+        if request.shrinker is None:
+            return {}
+        return {"quantize": request.quantize, **request.shrinker.facts(request.quantize, self._device)}
 
     def encode(self, prompt: Rendered) -> list[int]:
         """The token ids of a prompt, a beginning-of-text token in front where the template asks for one."""
@@ -270,7 +287,7 @@ def _device(wish: str) -> str:
 
 
 def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors") if path.is_file())
 
 
 def _dtype(wish: str, device: str, weight_bytes: int) -> str:
@@ -295,6 +312,6 @@ def _context_length(card: ModelCard, folder: Path) -> int | None:
     except (OSError, ValueError):
         return None
     for key in ("max_sequence_length", "max_position_embeddings", "seq_length", "n_positions"):
-        if isinstance(config.get(key), int):
-            return int(config[key])
+        if type(value := config.get(key)) is int and 0 < value < 2**31:
+            return value
     return None

@@ -6,7 +6,6 @@ whole model is refused here, at the last place before it would run. Knows nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,11 +13,13 @@ from typing import Any, ClassVar
 import torch
 import transformers
 
-from zoo_core import Assembly, LoadedModel, Loading, MissingDependency, WeightsError, ZooError
+from zoo_core import Assembly, LoadedModel, Loading, MissingDependency, WeightsError, ZooError, install_name
 from zoo_weights.adapter import merge_adapter
 from zoo_weights.checkpoint import Checkpoint
 from zoo_weights.delta import Policy, apply_delta, looks_like_delta
-from zoo_weights.remote_code import needs_code, running
+from zoo_weights.remote_code import UNCHOSEN, needs_code, require_tokenizer, running
+from zoo_weights.small_files import json_of
+from zoo_weights.target import keeping
 
 #: The file by which a folder with an adapter is known.
 ADAPTER = "adapter_config.json"
@@ -36,6 +37,7 @@ class TransformersFamily:
 
     def load_tokenizer(self, folder: Path, *, remote_code: bool = False) -> Any:
         """Load the tokenizer from a local folder. Code that the folder brings runs where the user has allowed it."""
+        require_tokenizer(folder)
         _require_sentencepiece(folder)
         with running(self.loads(), remote_code):
             return transformers.AutoTokenizer.from_pretrained(
@@ -47,6 +49,8 @@ class TransformersFamily:
 
         Raises `WeightsError` for a delta, an adapter, quantized weights, those of another class, and where tensors are missing.
         """
+        if loading.packed is not None:
+            return loading.packed.load(self.loads(), folder, loading)
         self._require_whole_model(folder)
         spread, of_class = _spread(loading), self.loads()
         with running(of_class, loading.remote_code):
@@ -57,6 +61,7 @@ class TransformersFamily:
                 use_safetensors=True,
                 trust_remote_code=loading.remote_code,
                 output_loading_info=True,
+                **UNCHOSEN,
                 **spread,
             )
         if missing := sorted(told["missing_keys"]):  # transformers would fill them with random numbers
@@ -82,7 +87,7 @@ class TransformersFamily:
 
     def is_part(self, folder: Path) -> bool:
         """Whether a folder holds a delta or an adapter, which is no model without its base."""
-        if (folder / ADAPTER).is_file():
+        if json_of(folder / ADAPTER):
             return True
         with Checkpoint.open(folder) as checkpoint:
             return looks_like_delta(checkpoint)
@@ -90,11 +95,12 @@ class TransformersFamily:
     def assemble(self, assembly: Assembly) -> None:
         """Add the delta, or merge the adapter, as the card's lineage says. What was interrupted is resumed."""
         lineage = assembly.card.lineage
-        if lineage is not None and lineage.relation == "adapter":
-            merge_adapter(assembly.base, assembly.parts, assembly.folder, progress=assembly.progress)
-            return
-        policy = Policy.from_card(assembly.card)
-        apply_delta(assembly.base, assembly.parts, assembly.folder, policy, progress=assembly.progress)
+        with keeping(assembly.folder):
+            if lineage is not None and lineage.relation == "adapter":
+                merge_adapter(assembly.base, assembly.parts, assembly.folder, progress=assembly.progress)
+                return
+            policy = Policy.from_card(assembly.card)
+            apply_delta(assembly.base, assembly.parts, assembly.folder, policy, progress=assembly.progress)
 
     def _require_whole_model(self, folder: Path) -> None:
         """Raise `WeightsError` for weights that this class would make nonsense of."""
@@ -104,6 +110,7 @@ class TransformersFamily:
                 f"zoo merge adapter --base BASE --adapter {folder} --target NEW"
             )
         with Checkpoint.open(folder) as checkpoint:
+            _require_own_files(checkpoint)
             self._require_class(checkpoint)
             if looks_like_delta(checkpoint):
                 raise WeightsError(
@@ -120,7 +127,8 @@ class TransformersFamily:
         wanted = getattr(self.loads(), "config_class", None)
         if wanted is None:  # a class of transformers that lets the checkpoint choose
             return
-        names = [str(name) for name in config.get("architectures") or []]
+        said = config.get("architectures")
+        names = [str(name) for name in said] if isinstance(said, list) else []
         kind = str(config.get("model_type", wanted.model_type))
         # LLaMA's class was at first spelt otherwise.
         right = not names or self.model_class.casefold() in {name.casefold() for name in names}
@@ -131,17 +139,25 @@ class TransformersFamily:
             )
 
 
+def _require_own_files(checkpoint: Checkpoint) -> None:
+    """Raise `WeightsError` where transformers would load other files than those that were looked at."""
+    folder = checkpoint.folder
+    others = sorted(path.name for path in folder.glob("shard-*-model-*.safetensors"))
+    if said := others or checkpoint.config.get("transformers_weights"):
+        what = said[0] if isinstance(said, list) else said
+        raise WeightsError(
+            f"The folder {folder} has its weights in several forms, '{str(what)[:80]}' beside the usual files; keep one of them."
+        )
+
+
 def _as_at_its_time(folder: Path) -> dict[str, bool]:
     """What is to be told of a tokenizer of LLaMA whose files are older than the field `legacy`.
 
     It put a space before every text that follows a special token, and models learned from texts cut up so; transformers 5
     takes a missing field for a new tokenizer, which does not.
     """
-    try:
-        told = json.loads((folder / "tokenizer_config.json").read_bytes())
-    except (OSError, ValueError):  # which transformers itself complains about
-        return {}
-    is_llama = isinstance(told, dict) and told.get("tokenizer_class") in {"LlamaTokenizer", "LlamaTokenizerFast"}
+    told = json_of(folder / "tokenizer_config.json")
+    is_llama = told.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
     return {"legacy": True} if is_llama and "legacy" not in told else {}
 
 
@@ -155,7 +171,7 @@ def _require_sentencepiece(folder: Path) -> None:
     except ImportError as error:
         raise MissingDependency(
             f"The tokenizer in {folder} needs the packages 'sentencepiece' and 'protobuf'. Install them with: "
-            "pip install sentencepiece protobuf"
+            f"pip install {install_name('chat')}"
         ) from error
 
 
@@ -167,7 +183,8 @@ def _spread(loading: Loading) -> dict[str, Any]:
         import accelerate  # noqa: F401 (transformers uses it)
     except ImportError as error:
         raise MissingDependency(
-            "Spreading a model over devices needs the package 'accelerate'. Install it with: pip install 'llm-zoo[train]'"
+            "Spreading a model over devices needs the package 'accelerate'. Install it with: "
+            f"pip install {install_name('chat')}"
         ) from error
     limits = {int(key) if key.isdecimal() else key: size for key, size in loading.max_memory.items()}
     return {"device_map": loading.device_map, "max_memory": limits or None}

@@ -21,8 +21,9 @@ _OPTIONS = [
     click.option("--device-map", type=click.Choice(DEVICE_MAPS), help="Spread the model over all devices in this way."),
     click.option("--num-gpus", metavar="N|auto", help="Spread the model over N GPUs, or over all."),
     click.option("--max-gpu-memory", metavar="SIZE", help="What the model may take of each GPU, such as 13GiB."),
-    click.option("--load-8bit", is_flag=True, help="Shrink to 8 bits while loading; says what there is instead."),
-    click.option("--load-4bit", is_flag=True, help="Shrink to 4 bits while loading; says what there is instead."),
+    click.option("--quantize", metavar="METHOD", help="Shrink the weights while they are loaded, such as by nf4."),
+    click.option("--load-8bit", is_flag=True, help="Shrink the weights to 8 bits while they are loaded."),
+    click.option("--load-4bit", is_flag=True, help="Shrink the weights to 4 bits while they are loaded."),
 ]
 
 
@@ -33,34 +34,32 @@ def loading_options(function: _Function) -> _Function:
     return function
 
 
-def loading_of(zoo: Zoo, model: str, options: dict[str, Any]) -> dict[str, Any]:
+def loading_of(zoo: Zoo, options: dict[str, Any]) -> dict[str, Any]:
     """What `open_session` is to be told of the options. Raises `UsageProblem` for what cannot be."""
     from zoo_core.fit.machine import machine
 
-    if options["load_8bit"] and options["load_4bit"]:
-        raise UsageProblem("--load-8bit and --load-4bit exclude each other.")
-    if options["load_8bit"] or options["load_4bit"]:
-        raise _not_while_loading(zoo, model, "8" if options["load_8bit"] else "4")
+    quantize = _quantize(zoo, options)
     where = placement(options["num_gpus"], options["max_gpu_memory"], options["device_map"], machine)
     if where.device_map and options["device"] != "auto":
         raise UsageProblem(
             f"--device {options['device']} puts the model on one device, and --device-map, --num-gpus or --max-gpu-memory "
             "spread it over several; leave one of them out."
         )
-    return {"base": options["base"], "device_map": where.device_map, "max_memory": where.max_memory}
+    return {
+        "base": options["base"],
+        "device_map": where.device_map,
+        "max_memory": where.max_memory,
+        "quantize": quantize,
+    }
 
 
-def _not_while_loading(zoo: Zoo, model: str, bits: str) -> UsageProblem:
-    """What to do instead of shrinking weights while they are loaded, with the quantizers that are installed."""
-    methods = [
-        method
-        for _, offer in zoo.plugins.items("zoo_quantizers")
-        for method in offer.supports.get("method", [])
-        if bits in method
-    ]
-    known = f"{', '.join(sorted(methods))}" if methods else "none is installed that does"
-    best = sorted(methods)[0] if methods else "METHOD"
-    return UsageProblem(
-        f"--load-{bits}bit needs a quantizer that works while a model is loaded, and no installed plugin brings one; shrink "
-        f"it once instead (methods of {bits} bits: {known}): zoo quantize {model} --method {best} --out FOLDER"
-    )
+def _quantize(zoo: Zoo, options: dict[str, Any]) -> str:
+    """The method by which the weights are to shrink while they are loaded; empty for none."""
+    from zoo_core.shrinking import method_of_flag
+
+    flags = [flag for flag in ("load_8bit", "load_4bit") if options[flag]]
+    chosen = [*([f"--quantize {options['quantize']}"] if options["quantize"] else []), *flags]
+    if len(chosen) > 1:
+        names = " and ".join(f"--{each.replace('_', '-')}" if each in flags else each for each in chosen)
+        raise UsageProblem(f"{names} exclude each other.")
+    return method_of_flag(zoo, flags[0]) if flags else options["quantize"] or ""

@@ -10,13 +10,13 @@ import msgspec
 from zoo_core.errors import UsageProblem
 
 if TYPE_CHECKING:
-    from zoo_core.training import Recipe
+    from zoo_core.training import Data, Recipe
     from zoo_core.zoo import Zoo
 
 
 def recipe_of(zoo: Zoo, options: dict[str, Any]) -> Recipe:
     """A recipe from `--recipe`, or from MODEL and `--data`, with the other options applied. Raises `UsageProblem`."""
-    from zoo_core.training import Data, Recipe, read_recipe
+    from zoo_core.training import Recipe, read_recipe
 
     if options["recipe"]:
         if options["model"] or options["data"]:
@@ -27,13 +27,19 @@ def recipe_of(zoo: Zoo, options: dict[str, Any]) -> Recipe:
             raise UsageProblem(
                 "Name a MODEL and --data, or a --recipe. Example: zoo train MODEL --data talks.jsonl --out mine"
             )
-        is_file = options["data"].endswith((".json", ".jsonl")) or Path(options["data"]).exists()
-        data = Data(builder="file", options={"path": options["data"]}) if is_file else Data(builder=options["data"])
-        recipe = Recipe(base=options["model"], data=data)
+        recipe = Recipe(base=options["model"], data=data_of(options["data"]))
     changes: dict[str, Any] = {key: options[key] for key in ("trainer", "seed") if options[key] is not None}
     changes["options"] = recipe.options | _pairs(options["option"])
     changes["data"] = msgspec.structs.replace(recipe.data, options=recipe.data.options | _pairs(options["data_option"]))
     return msgspec.structs.replace(recipe, **changes)
+
+
+def data_of(text: str) -> Data:
+    """The conversations that an option names: a file of them, or a data builder."""
+    from zoo_core.training import Data
+
+    is_file = text.endswith((".json", ".jsonl")) or Path(text).exists()
+    return Data(builder="file", options={"path": text}) if is_file else Data(builder=text)
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:

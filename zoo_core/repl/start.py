@@ -108,7 +108,7 @@ def _session(zoo: Zoo, reference: str, options: dict[str, Any]) -> Session:
     from zoo_core.opening import open_session
 
     sampling = {name: options[name] for name in Sampling.__struct_fields__}
-    loading = loading_of(zoo, reference, options)
+    loading = loading_of(zoo, options)
     with share_shown() as progress:
         return open_session(
             zoo,
