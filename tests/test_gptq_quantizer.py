@@ -322,6 +322,16 @@ def test_sizes_that_are_no_multiples_are_read_back(make_job: Callable[..., Quant
 
 
 @needs_library
+def test_nothing_is_left_where_the_user_is(
+    make_job: Callable[..., QuantizationJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    GptqQuantizer().quantize(make_job(tmp_path / "out"))
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@needs_library
 def test_quantized_weights_are_not_quantized_again(
     quantized: tuple[QuantizationJob, Any, Any], make_job: Callable[..., QuantizationJob], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,12 @@ def run(work: Work, folder: Path, layer_done: Callable[[int, int], None]) -> dic
     """
     (folder / WORK).write_bytes(msgspec.json.encode(work))
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "zoo_gptq.backend", str(folder / WORK), str(writing)]
-    with (folder / LOG).open("wb") as log, os.fdopen(reading, encoding="utf-8") as told:
+    command = [sys.executable, "-m", "zoo_gptq.backend", str((folder / WORK).resolve()), str(writing)]
+    with (
+        (folder / LOG).open("wb") as log,
+        os.fdopen(reading, encoding="utf-8") as told,
+        tempfile.TemporaryDirectory() as elsewhere,
+    ):
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -57,6 +62,7 @@ def run(work: Work, folder: Path, layer_done: Callable[[int, int], None]) -> dic
             pass_fds=[writing],
             start_new_session=True,  # Ctrl-C is for us, and we end it
             env=_environment(),
+            cwd=elsewhere,  # where the library leaves a folder of logs
         )
         os.close(writing)
         try:
@@ -87,7 +93,7 @@ def _listen(
 def _environment() -> dict[str, str]:
     workers = str(max(2, os.cpu_count() or 2))  # with fewer than two, the library refuses to load anything
     ours = {"GPTQMODEL_CPU_WORKERS": workers, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "NO_COLOR": "1"}
-    return {**os.environ, **ours, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return {**os.environ, **ours, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
 
 
 def _last_line(log: Path) -> str:

@@ -22,7 +22,7 @@ from zoo_core import Loading, WeightsError
 from zoo_gptq.layers import NibbleLinear, PackedLinear, Shape
 from zoo_gptq.packing import words
 from zoo_gptq.settings import BITS, Settings
-from zoo_weights import Checkpoint, running
+from zoo_weights import UNCHOSEN, Checkpoint, running
 
 #: Under which name transformers knows our layers; its own, `gptq`, needs libraries that these do without.
 METHOD = "zoo-gptq"
@@ -68,6 +68,7 @@ def _read(model_class: Any, folder: Path, weights: str, loading: Loading) -> Any
         use_safetensors=True,
         trust_remote_code=loading.remote_code,
         output_loading_info=True,
+        **UNCHOSEN,
         **spread,
     )
 
