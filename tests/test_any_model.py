@@ -184,7 +184,7 @@ def unknown(folder: Path) -> Path:
 
 def quantized(folder: Path) -> Path:
     tiny_gpt2(folder)
-    set_json(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    set_json(folder / "config.json", quantization_config={"quant_method": "awq", "bits": 4})
     return folder
 
 
@@ -215,6 +215,59 @@ def test_what_is_no_model_is_refused_in_a_sentence(
     assert (result.exit_code, result.stdout) == (code, "")
     assert sentence.format(folder=folder) in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_bloom], ids=["llama", "bloom"])
+@pytest.mark.parametrize("wish", ["a/kernel", "kernels-community/flash-attn2", "flash_attention_2", {"": "a/kernel"}])
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_what_a_configuration_wants_to_be_fetched_is_left(
+    key: str, wish: object, make: Callable[[Path], Path], run: Run, tmp_path: Path
+) -> None:
+    folder = with_template(make(tmp_path / "model"))
+    plain = chat(run, str(folder))
+    set_json(folder / "config.json", **{key: wish, "experts_implementation": "deepgemm"})
+    answered = chat(run, str(folder))
+    assert (answered.exit_code, answered.stdout) == (0, plain.stdout), answered.stderr
+
+
+@pytest.mark.parametrize("name", ["Trainer", "AutoModelForCausalLM", "pipeline"])
+def test_a_tokenizer_of_a_class_that_is_none(name: str, run: Run, tmp_path: Path) -> None:
+    folder = with_template(tiny_llama(tmp_path / "model"))
+    set_json(folder / "tokenizer_config.json", tokenizer_class=name)
+    result = chat(run, str(folder))
+    assert result.exit_code == 1
+    assert f"names the tokenizer class '{name}', which is none." in result.stderr
+
+
+@pytest.mark.parametrize("name", ["other.safetensors", "shard-00001-model-00001-of-00001.safetensors"])
+def test_only_weights_that_were_looked_at_are_loaded(name: str, run: Run, tmp_path: Path) -> None:
+    folder = with_template(tiny_llama(tmp_path / "model"))
+    set_json(folder / "config.json", transformers_weights="model.safetensors")
+    (folder / "gone.safetensors").symlink_to("nowhere")
+    assert chat(run, str(folder)).exit_code == 0
+    shutil.copy(delta(tmp_path / "delta") / "model.safetensors", folder / name)
+    if name == "other.safetensors":
+        set_json(folder / "config.json", transformers_weights=name)
+    result = chat(run, str(folder))
+    assert result.exit_code == 1
+    assert f"has its weights twice, in '{name}' too" in result.stderr
+
+
+def test_a_context_that_cannot_be_true_is_none(run: Run, tmp_path: Path) -> None:
+    folder = with_template(tiny_llama(tmp_path / "model"))
+    set_json(folder / "config.json", max_position_embeddings=10**300)
+    explained = run("explain", str(folder), "Hello!")
+    assert explained.exit_code == 0
+    assert "0" * 100 not in explained.stdout
+
+
+def test_a_folder_without_weights_is_not_searched(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the whole disk."""
+    tiny_llama(tmp_path / "deep" / "model")
+    listed: list[object] = []
+    monkeypatch.setattr(os, "walk", lambda *given: listed.append(given) or iter(()))
+    assert "holds neither a card (zoo.yaml) nor weights" in chat(run, str(tmp_path)).stderr
+    assert listed == []
 
 
 def test_a_folder_without_template_needs_one_by_name(run: Run, tmp_path: Path) -> None:
@@ -301,7 +354,7 @@ def test_a_gguf_file_that_is_none(damage: Callable[[bytes], bytes], gguf: Path, 
     gguf.write_bytes(damage(gguf.read_bytes()))
     result = chat(run, str(gguf))
     assert result.exit_code == 1
-    assert "tiny-q8_0.gguf is no GGUF file that can be read" in result.stderr
+    assert "tiny-q8_0.gguf is no GGUF file that can be trusted" in result.stderr
 
 
 # -- repositories ------------------------------------------------------------------------------------------------------
@@ -400,6 +453,10 @@ def test_a_changed_byte_is_found(hub: Hub, files: dict[str, bytes | None], run: 
         ("hf:a/none", NotFound, "The hub has no repository a/none"),
         ("hf:a/b@" + "0" * 40, NotFound, "has no such revision"),
         ("hf:a/papers", NotFound, "The repository a/papers has no zoo.yaml, and no weights from which a card could be"),
+        ("hf:../..", NotFound, "'../..' is no name of a repository; write OWNER/NAME."),
+        ("hf:../..@" + "0" * 40, NotFound, "is no name of a repository"),
+        ("hf:a/b$(id)", NotFound, "is no name of a repository"),
+        ("hf:a/b@../../x", NotFound, "has no such revision"),
         ("hf:datasets/a/b", NotFound, "The hub has no repository a/b"),
         ("hg:a/b", NotFound, "no source of cards is called 'hg'"),
         ("hf:a/broken", WeightsError, "is no safetensors file"),

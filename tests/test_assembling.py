@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import change, tensors, tiny_bloom, tiny_llama
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from zoo_core import Zoo, ZooError
+from zoo_core import WeightsError, Zoo, ZooError
 from zoo_core.weights.assembled import PARTIAL, RECORD, all_assembled, assembled_folder, lock_of
 from zoo_core.weights.assembling import model_weights
 from zoo_weights import Policy, make_delta
@@ -89,15 +90,19 @@ def test_the_base_of_the_lineage_is_found(run: Run, parts: Path) -> None:
     torch.testing.assert_close(logits(folder_of("child")), logits(parts / "target"), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("base", ["folder", "card"])
-def test_the_user_names_the_base(run: Run, parts: Path, base: str, zoo_folders: Path) -> None:
+@pytest.mark.parametrize("base", ["folder", "name of a folder", "card"])
+def test_the_user_names_the_base(
+    run: Run, parts: Path, base: str, zoo_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(parts)
     write_card(zoo_folders, "child", parts / "delta", "name: unknown")
     refused = run("chat", "child", "Hello")
     assert refused.exit_code == 1
     assert "is published as a delta over unknown, without which it gives gibberish" in refused.stderr
-    result = run("chat", "child", "Hello", "--base", parts / "base" if base == "folder" else "ground")
+    words = {"folder": str(parts / "base"), "name of a folder": "base", "card": "ground"}
+    result = run("chat", "child", "Hello", "--base", words[base])
     assert result.exit_code == 0, result.stderr
-    assert all_assembled()[0].base_name == ("base" if base == "folder" else "ground")
+    assert all_assembled()[0].base_name == ("ground" if base == "card" else "base")
 
 
 def test_another_base_gives_another_folder_and_an_edit_of_the_card_does_not(parts: Path, zoo_folders: Path) -> None:
@@ -133,6 +138,18 @@ def test_a_folder_with_the_delta_of_the_base_will_do_as_the_base(parts: Path, zo
     write_card(zoo_folders, "grandchild", parts / "granddelta", "id: child")
     found = folder_of("grandchild", base=str(parts / "delta"))
     torch.testing.assert_close(logits(found), logits(grandchild), rtol=0, atol=1e-5)
+
+
+def test_a_base_that_is_a_delta_without_its_own_base_is_to_be_merged_first(run: Run, parts: Path) -> None:
+    shutil.copytree(parts / "delta", parts / "half")
+    words = {"ID": "half", "BASE": "name: far", "RELATION": "delta", "SOURCE": "{hub: folder, path: .}"}
+    (parts / "half" / "zoo.yaml").write_text(
+        functools.reduce(lambda text, each: text.replace(*each), words.items(), CARD)
+    )
+    result = run("chat", "child", "Hello", "--base", parts / "half")
+    assert result.exit_code == 1
+    advice = f"(zoo merge delta {parts / 'half'} --base FOLDER --target NEW), and name NEW as the base of 'child'."
+    assert advice in result.stderr
 
 
 def test_a_lineage_that_goes_in_a_circle_is_refused(parts: Path, zoo_folders: Path) -> None:
@@ -193,6 +210,8 @@ WRONG: dict[str, tuple[Callable[[Path], list[Any]], int, str]] = {
     "family": (other_family, 1, "is of the architecture bloom, the delta"),
     "NaN": (not_a_number, 1, "not finite"),
     "no folder": (lambda here: ["--base", here / "nowhere"], 1, "There is no folder"),
+    "a path that is none": (lambda here: ["--base", "/" + "n" * 5_000], 1, "There is no folder"),
+    "a name that is none": (lambda here: ["--base", "n" * 5_000], 1, "No model is called"),
     "no card": (lambda here: ["--base", "graund"], 1, "No model is called 'graund'. Did you mean ground?"),
     "a base that is the delta": (lambda here: ["--base", here / "delta"], 1, "delta"),
     "a whole model and a base": (
@@ -220,12 +239,11 @@ def test_a_whole_model_takes_no_base(run: Run, parts: Path) -> None:
     assert "'ground' is no delta and no adapter, so it takes no base (--base)." in result.stderr
 
 
-def test_a_family_that_cannot_do_it_says_so(run: Run, parts: Path, zoo_folders: Path) -> None:
-    card = write_card(zoo_folders, "child", parts / "delta", "id: ground")
-    card.write_text(card.read_text().replace("family: chimera", "family: phoenix"))
+def test_a_family_that_cannot_do_it_says_so(run: Run, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("zoo_weights.families.TransformersFamily.assemble")
     result = run("chat", "child", "Hello")
     assert result.exit_code == 2
-    assert "The family 'phoenix' cannot put 'child' together" in result.stderr
+    assert "The family 'chimera' cannot put 'child' together" in result.stderr
 
 
 def test_a_base_in_the_lineage_that_is_damaged_is_named(run: Run, parts: Path, zoo_folders: Path) -> None:
@@ -281,6 +299,8 @@ def test_a_damaged_result_is_not_used(run: Run, parts: Path) -> None:
     result = run("chat", "child", "Hello")
     assert result.exit_code == 1
     assert "it is incomplete or another one" in result.stderr
+    assert run(*result.stderr.partition("remove it with zoo ")[2].partition(",")[0].split(), "--yes").exit_code == 0
+    assert run("chat", "child", "Hello").exit_code == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000], ids=range(5))
@@ -351,6 +371,40 @@ def test_what_was_interrupted_goes_on_where_it_stopped(parts: Path, kind: str, r
     assert before.items() <= after.items(), "finished shards are not made again"
     assert not partial.exists()
     torch.testing.assert_close(logits(folder), logits(parts / "target"), rtol=0, atol=1e-6)
+
+
+def test_unfinished_work_is_begun_anew_where_the_base_was_moved(parts: Path, run: Run) -> None:
+    """The folder is found by the digests of the files, the work in it tells their places."""
+    work("SIGKILL").communicate()
+    (parts / "base").rename(parts / "elsewhere")
+    result = run("chat", "child", "Hello", "--base", parts / "elsewhere")
+    assert result.exit_code == 0, result.stderr
+    assert [path.name.endswith(PARTIAL) for path in assembled_folder().iterdir()] == [False]
+
+
+def test_a_disk_that_fails_in_the_middle_costs_no_finished_work(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zoo_weights.families as families
+    from zoo_weights import Checkpoint
+
+    apply, load = families.apply_delta, Checkpoint.load
+
+    def fails(self: Checkpoint, name: str, *rows: Any) -> torch.Tensor:
+        if name == "model.norm.weight" and rows:
+            raise WeightsError("The disk was taken away.")
+        return load(self, name, *rows)
+
+    monkeypatch.setattr(
+        families, "apply_delta", lambda *args, **options: apply(*args, **options, shard_size=1, threads=1)
+    )
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Checkpoint, "load", fails)
+        with pytest.raises(WeightsError, match="The disk was taken away"):
+            folder_of("child")
+    [partial] = assembled_folder().iterdir()
+    finished = {path.name: path.stat().st_mtime_ns for path in partial.glob("*.safetensors")}
+    assert finished
+    folder = folder_of("child")
+    assert finished.items() <= {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}.items()
 
 
 def test_unfinished_work_can_be_removed(parts: Path, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -205,6 +206,85 @@ def test_target_that_is_not_empty_is_refused(bloom: Path, delta: Path, tmp_path:
     assert run("merge", "delta", delta, "--base", bloom / "base", "--target", tmp_path / "empty").exit_code == 0
 
 
+@pytest.mark.parametrize("target", [".", "..", "sub/.."])
+def test_a_target_without_a_name_is_refused(
+    bloom: Path, delta: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    (tmp_path / "empty" / "sub").rmdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    done = run("merge", "delta", delta, "--base", bloom / "base", "--target", target)
+    assert (done.exit_code, "is no name of a folder to make" in done.stderr) == (2, True)
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_link_is_no_target(bloom: Path, delta: Path, tmp_path: Path, run: Run) -> None:
+    """It cannot be replaced by a folder, which would be told when everything is done."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    done = run("merge", "delta", delta, "--base", bloom / "base", "--target", tmp_path / "link")
+    assert (done.exit_code, "exists already" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["merge delta", "merge adapter", "convert", "delta make"])
+def test_a_folder_for_work_that_is_somebody_else_s_is_left_alone(
+    bloom: Path, delta: Path, tmp_path: Path, run: Run, command: str
+) -> None:
+    """Such as the unfinished training of a model that was to have the same name."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    taught = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["query_key_value"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(taught))
+    from safetensors.torch import save_file
+
+    module = "base_model.model.transformer.h.0.self_attention.query_key_value"
+    save_file(
+        {f"{module}.lora_A.weight": torch.ones(1, 32), f"{module}.lora_B.weight": torch.ones(96, 1)},
+        adapter / "adapter_model.safetensors",
+    )
+    pickled = Path(shutil.copytree(bloom / "base", tmp_path / "pickled"))
+    (pickled / "model.safetensors").unlink()
+    torch.save({"a": torch.ones(1)}, pickled / "pytorch_model.bin")
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "precious").write_text("mine")
+    words: dict[str, list[object]] = {
+        "merge delta": ["--base", bloom / "base", "--delta", delta],
+        "merge adapter": ["--base", bloom / "base", "--adapter", adapter],
+        "convert": [pickled],
+        "delta make": ["--base", bloom / "base", "--model", bloom / "model", "--new-rows", "zero"],
+    }
+    done = run(*command.split(), *words[command], "--target", tmp_path / "out")
+    assert (done.exit_code, "holds something else" in done.stderr) == (2, True)
+    assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("name", ["with space", "vögel 动物", "-dash"])
+def test_what_is_to_be_typed_next_can_be_typed(
+    bloom: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bloom / "base", name)
+    target, again = f"{name} delta", f"{name} again"
+    made = run(
+        *("delta", "make", f"--base={name}", "--model", bloom / "model", f"--target={target}"),
+        *("--new-rows", "zero", "--name", "a-delta"),
+    )
+    assert made.exit_code == 0, made.stderr
+    typed = shlex.split(made.stdout.rpartition("zoo ")[2].replace("FOLDER", shlex.quote(f"./{again}")))
+    merged = run(*typed, "--name", "again")
+    assert merged.exit_code == 0, merged.stderr
+    typed = shlex.split(merged.stdout.rpartition("zoo ")[2])
+    assert run(*typed, "Hello", "--max-new-tokens", "1").exit_code == 0
+
+
+def test_the_home_folder_is_understood_in_a_target(
+    bloom: Path, delta: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("merge", "delta", delta, "--base", bloom / "base", "--target", "~/out").exit_code == 0
+    assert (tmp_path / "out" / "zoo.yaml").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
@@ -219,6 +299,8 @@ def test_target_that_is_not_empty_is_refused(bloom: Path, delta: Path, tmp_path:
         ("merge delta --base BASE --delta DELTA --target OUT --name No/Name", 2, "cannot be a card's id"),
         ("merge delta --base BASE --delta DELTA --target OUT --shard-size many", 2, "no size such as 5GB"),
         ("merge delta --base BASE --delta DELTA --target OUT --shard-size 0", 2, "no size such as 5GB"),
+        (f"merge delta --base BASE --delta DELTA --target OUT --shard-size {'9' * 400}", 2, "no size such as 5GB"),
+        ("merge delta --base BASE --delta DELTA --target OUT --keep .", 1, "are to be kept whole"),
         ("merge delta --base BASE --delta DELTA --target OUT --weight-sum 1", 1, "sum up to"),
         ("merge delta --base BASE --delta DELTA --target /proc/nowhere", 1, "cannot be made"),
         ("delta make --base BASE --model DELTA --target OUT", 1, "holds a delta and no model"),

@@ -19,6 +19,7 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed; it h
 
 import numpy as np
 import torch
+from gguf import GGUFReader, GGUFWriter
 from gguf_models import (
     BLOOM,
     CARD,
@@ -423,14 +424,54 @@ def test_the_card_says_which_of_several_files_is_meant(made: Made, tmp_path: Pat
     assert engine_of(tmp_path, card).facts["dtype"] == "q8_0"
 
 
-def test_the_parts_of_one_model_begin_with_the_first(made: Made, tmp_path: Path) -> None:
-    for number in (2, 1):
-        shutil.copy(made.file("bloom", "f16"), tmp_path / f"m-0000{number}-of-00002.gguf")
-    assert gguf_file(CARD, tmp_path).name == "m-00001-of-00002.gguf"
-    (tmp_path / "m-00002-of-00002.gguf").unlink()
-    shutil.copy(made.file("bloom", "f16"), tmp_path / "other.gguf")
+@pytest.fixture
+def parts(made: Made, tmp_path: Path) -> list[Path]:
+    """A model that is spread over files as the library does it: all metadata are in the first."""
+    whole = GGUFReader(made.file("bloom", "f16"))
+    writer = GGUFWriter(None, "bloom", split_max_tensors=20)
+    for key, field in whole.fields.items():
+        if not key.startswith(("GGUF.", "general.architecture")):
+            inner = field.types[1] if len(field.types) > 1 else None
+            writer.add_key_value(key, field.contents(), field.types[0], sub_type=inner)
+    for tensor in whole.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file(tmp_path / "m.gguf")
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(tmp_path.glob("m-*.gguf"))
+
+
+def test_a_model_in_several_files_answers(made: Made, parts: list[Path], tmp_path: Path) -> None:
+    assert [path.name for path in parts] == [f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    shutil.copy(made.file("bloom", "f16"), folder)
+    assert stream(engine_of(tmp_path), "lions") == stream(engine_of(folder), "lions")
+    listed = [File(path=path.name, size=1, sha256="0" * 64) for path in reversed(parts)]
+    assert gguf_file(msgspec.structs.replace(CARD, files=listed), tmp_path)[0] == parts[0]
+
+
+def test_every_file_of_a_model_is_checked_before_llama_cpp_opens_it(parts: list[Path], tmp_path: Path) -> None:
+    """What is not named llama.cpp would open all the same, by the name of the first."""
+    card = msgspec.structs.replace(CARD, files=[File(path=parts[0].name, size=1, sha256="0" * 64)])
+    with pytest.raises(WeightsError, match="is one of 2, but 1 of them are there or in the card"):
+        engine_of(tmp_path, card)
+    parts[1].write_bytes(parts[1].read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"m-00002-of-00002.gguf is no GGUF file .* it is incomplete"):
+        engine_of(tmp_path)
+    parts[1].unlink()
+    with pytest.raises(WeightsError, match="is one of 2"):
+        engine_of(tmp_path)
+    (tmp_path / "other.gguf").write_bytes(b"GGUF")
     with pytest.raises(WeightsError, match="2 GGUF files"):
-        gguf_file(CARD, tmp_path)
+        engine_of(tmp_path)
+
+
+def test_what_is_called_like_a_file_but_is_none(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").mkdir()
+    with pytest.raises(WeightsError, match="no GGUF file of 'tiny'"):
+        engine_of(tmp_path)
 
 
 def test_a_folder_without_a_file_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from gguf import GGUFWriter
 
 from zoo_core import WeightsError
-from zoo_gguf.header import read_header
+from zoo_core.checkpoints.gguf import MAX_ITEMS
+from zoo_gguf.header import ENDS, read_header
 
 U32, U64, STRING, ARRAY = 4, 10, 8, 9
 
@@ -38,14 +40,20 @@ def tensor(name: str, shape: tuple[int, ...], kind: int, offset: int) -> bytes:
     return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
 
 
+def experts(count: int, used: int) -> bytes:
+    said = {"llama.expert_count": count, "llama.expert_used_count": used}
+    return b"".join(entry(key, U32, struct.pack("<I", value)) for key, value in said.items())
+
+
 ARCHITECTURE = entry("general.architecture", STRING, text("llama"))
 TOKENS = entry("tokenizer.ggml.tokens", ARRAY, strings("a", "b"))
-NAMED = ARCHITECTURE + TOKENS
+KIND = entry("tokenizer.ggml.model", STRING, text("gpt2"))
+NAMED = ARCHITECTURE + KIND + TOKENS
 WEIGHTS = tensor("w", (4, 4), 0, 0)
 
 
 def gguf(
-    metadata: bytes = NAMED, entries: int = 2, tensors: bytes = WEIGHTS, count: int = 1, version: int = 3
+    metadata: bytes = NAMED, entries: int = 3, tensors: bytes = WEIGHTS, count: int = 1, version: int = 3
 ) -> bytes:
     """A small file; every part of it can be replaced by one that is wrong."""
     head = b"GGUF" + struct.pack("<IQQ", version, count, entries) + metadata + tensors
@@ -79,11 +87,22 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert header.context is None
 
 
+def test_a_header_without_end_takes_no_memory(tmp_path: Path) -> None:
+    """A file of which nothing but the beginning is on the disk claims a list as long as itself."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf(entry("a", ARRAY, struct.pack("<IQ", 0, 150_000_000)), 1))
+    os.truncate(path, 10**9)
+    with pytest.raises(WeightsError, match="more than 4,000,000 items"):
+        read_header(path)
+    assert path.stat().st_blocks * 512 < 10**6
+
+
 def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
     """Every type of value, and two tensors of different types."""
     path = tmp_path / "model.gguf"
     writer = GGUFWriter(path, "bloom")
     writer.add_context_length(512)
+    writer.add_tokenizer_model("gpt2")
     writer.add_token_list(["<s>", "b", "中"])
     writer.add_token_types([3, 1, 1])
     said: dict[str, Any] = {"int8": -1, "uint8": 1, "int16": -2, "uint64": 2**63, "float32": 0.5, "float64": 0.25}
@@ -119,54 +138,71 @@ WRONG = {
     "no tensors": (gguf(tensors=b"", count=0), "holds no tensors"),
     "too many tensors": (gguf(count=2**60), "1,152,921,504,606,846,976 tensors"),
     "too many entries": (gguf(entries=2**40), "entries of metadata"),
-    "more entries than there are": (gguf(entries=3), ""),
+    "more entries than there are": (gguf(entries=4), ""),
     "a key without an end": (gguf(HUGE), "bytes that are not there"),
     "a text without an end": (gguf(text("a") + struct.pack("<I", STRING) + HUGE, 1), "bytes that are not there"),
     "an array without an end": (gguf(entry("a", ARRAY, struct.pack("<I", U32) + HUGE), 1), "not there"),
     "an array of texts without an end": (gguf(entry("a", ARRAY, struct.pack("<I", STRING) + HUGE), 1), "not there"),
+    "more items than memory should take": (
+        gguf(entry("a", ARRAY, struct.pack("<IQ", 0, MAX_ITEMS + 1) + bytes(MAX_ITEMS + 1)), 1),
+        "more than 4,000,000 items",
+    ),
+    "many lists of too many items together": (
+        gguf(b"".join(entry(key, ARRAY, struct.pack("<IQ", 0, 1_500_000) + bytes(1_500_000)) for key in "abc"), 3),
+        "more than 4,000,000 items",
+    ),
     "an array of arrays": (gguf(entry("a", ARRAY, struct.pack("<IQ", ARRAY, 1)), 1), "unknown type 9"),
     "a value of an unknown type": (gguf(entry("a", 99, bytes(8)), 1), "unknown type 99"),
-    "a key twice": (gguf(ARCHITECTURE * 2), "twice"),
+    "a key twice": (gguf(ARCHITECTURE * 3), "twice"),
     "no architecture": (gguf(TOKENS, 1), "does not name its architecture"),
     "an architecture that is a number": (
-        gguf(entry("general.architecture", U32, struct.pack("<I", 1)) + TOKENS),
+        gguf(entry("general.architecture", U32, struct.pack("<I", 1)) + KIND + TOKENS),
         "does not name its architecture",
     ),
     "an unknown architecture": (
-        gguf(entry("general.architecture", STRING, text("griffin")) + TOKENS),
+        gguf(entry("general.architecture", STRING, text("griffin")) + KIND + TOKENS),
         "'griffin', which is not known here",
     ),
     "a network without layers": (
-        gguf(NAMED + entry("llama.block_count", U32, struct.pack("<I", 0)), 3),
+        gguf(NAMED + entry("llama.block_count", U32, struct.pack("<I", 0)), 4),
         "its 'block_count' is 0",
     ),
     "a network of too many layers": (
-        gguf(NAMED + entry("llama.block_count", U32, struct.pack("<I", 2**31)), 3),
+        gguf(NAMED + entry("llama.block_count", U32, struct.pack("<I", 2**31)), 4),
         "its 'block_count' is 2147483648",
     ),
     "heads in another number for each layer": (
-        gguf(NAMED + entry("llama.attention.head_count", ARRAY, struct.pack("<IQ2I", U32, 2, 4, 2**20)), 3),
+        gguf(NAMED + entry("llama.attention.head_count", ARRAY, struct.pack("<IQ2I", U32, 2, 4, 2**20)), 4),
         "its 'attention.head_count' is [4, 1048576]",
     ),
     "an epsilon that is no number": (
-        gguf(NAMED + entry("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", float("nan"))), 3),
+        gguf(NAMED + entry("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", float("nan"))), 4),
         "epsilon' is nan",
     ),
     "an epsilon below zero": (
-        gguf(NAMED + entry("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", -1.0)), 3),
+        gguf(NAMED + entry("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", -1.0)), 4),
         "epsilon' is -1.0",
     ),
     "no vocabulary": (gguf(ARCHITECTURE, 1), "no vocabulary"),
+    "a vocabulary of a kind that gives no answers": (
+        gguf(ARCHITECTURE + entry("tokenizer.ggml.model", STRING, text("bert")) + TOKENS),
+        "the unknown kind bert",
+    ),
+    "a vocabulary of no kind": (gguf(ARCHITECTURE + TOKENS, 2), "the unknown kind None"),
+    "ends that are no list": (gguf(NAMED + entry(ENDS, U32, struct.pack("<I", 2)), 4), "its 'zoo.tokenizer.ends' is 2"),
+    "ends that are no tokens": (gguf(NAMED + entry(ENDS, ARRAY, strings("a")), 4), "its 'zoo.tokenizer.ends' is ['a']"),
+    "more experts in use than there are": (gguf(NAMED + experts(4, 9), 5), "of 4 experts it uses 9"),
+    "experts that are not used": (gguf(NAMED + experts(4, 0), 5), "of 4 experts it uses 0"),
     "a token twice": (
-        gguf(ARCHITECTURE + entry("tokenizer.ggml.tokens", ARRAY, strings("a", "a"))),
+        gguf(ARCHITECTURE + KIND + entry("tokenizer.ggml.tokens", ARRAY, strings("a", "a"))),
         "a token twice",
     ),
     "types of other tokens": (
-        gguf(NAMED + entry("tokenizer.ggml.token_type", ARRAY, struct.pack("<IQi", 5, 1, 1)), 3),
+        gguf(NAMED + entry("tokenizer.ggml.token_type", ARRAY, struct.pack("<IQi", 5, 1, 1)), 4),
         "not one entry for each token",
     ),
     "pieces that cannot spell": (
-        gguf(NAMED + entry("tokenizer.ggml.model", STRING, text("llama")), 3),
+        gguf(ARCHITECTURE + entry("tokenizer.ggml.model", STRING, text("llama")) + TOKENS),
         "cannot spell every byte",
     ),
     "no dimensions": (gguf(tensors=tensor("w", (), 0, 0)), "0 dimensions"),
@@ -184,7 +220,7 @@ WRONG = {
         "where another one is",
     ),
     "an alignment that is none": (
-        gguf(NAMED + entry("general.alignment", U32, struct.pack("<I", 33)), 3),
+        gguf(NAMED + entry("general.alignment", U32, struct.pack("<I", 33)), 4),
         "aligned to 33 bytes",
     ),
 }

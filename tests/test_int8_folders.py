@@ -95,7 +95,7 @@ def test_a_folder_loads_as_what_is_shrunk_in_memory(method: str, dtype: str, kin
 def test_plain_transformers_reads_the_folder(method: str, kind: str, tmp_path: Path) -> None:
     source = KINDS[kind][0](tmp_path / "m", hidden=64, intermediate_size=128, dtype="float32")
     made(source, tmp_path / "small", method)
-    bits.library()
+    bits.load_bitsandbytes()
     theirs, told = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "small", output_loading_info=True)
     assert not any(told[each] for each in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     layers = [
@@ -115,7 +115,7 @@ def test_what_transformers_saved_loads(method: str, double: bool, tmp_path: Path
     source = tiny_models.tiny_llama(tmp_path / "m", hidden=64)
     wish = {"load_in_8bit": True} if method == "int8" else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     settings = transformers.BitsAndBytesConfig(**wish, bnb_4bit_use_double_quant=double)
-    bits.library()
+    bits.load_bitsandbytes()
     theirs = transformers.LlamaForCausalLM.from_pretrained(source, quantization_config=settings, dtype=torch.float32)
     theirs.save_pretrained(tmp_path / "small")
     ours = Int8Quantizer().load(transformers.LlamaForCausalLM, tmp_path / "small", Loading())
@@ -289,7 +289,7 @@ def test_options_are_refused(tmp_path: Path) -> None:
 
 def test_without_the_library_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tiny_models.tiny_llama(tmp_path / "m", hidden=64)
-    bits.library.cache_clear()
+    bits.load_bitsandbytes.cache_clear()
     with monkeypatch.context() as change:
         change.setattr(bits.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ZooError, match=r"pip install 'llm-zoo\[int8\]'"):
@@ -345,6 +345,6 @@ def test_own_layers_are_on_one_device(loading: Loading, tmp_path: Path) -> None:
 @BITSANDBYTES
 def test_the_library_is_loaded_without_a_word() -> None:
     """And without fetching kernels: in a process of its own, because a library is imported once."""
-    code = "from zoo_int8 import bits; import sys; bits.library(); assert 'kernels' not in sys.modules"
+    code = "from zoo_int8 import bits; import sys; bits.load_bitsandbytes(); assert 'kernels' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -100,7 +100,7 @@ def test_a_group_of_zeros_or_nearly_stays_finite(size: float) -> None:
 @BITSANDBYTES
 def test_rows_are_those_of_bitsandbytes() -> None:
     weight = (torch.randn(64, 128) * 0.05).half()
-    numbers, scales, _ = bits.library().functional.int8_vectorwise_quant(weight.clone())
+    numbers, scales, _ = bits.load_bitsandbytes().functional.int8_vectorwise_quant(weight.clone())
     assert torch.equal(rounding.rounded(weight, 128), numbers)
     assert torch.equal(rounding.largest(weight, 128)[:, 0], scales)
 
@@ -228,7 +228,7 @@ def test_the_layers_for_a_gpu_are_those_of_bitsandbytes(capfd: pytest.CaptureFix
     """There is no GPU here, but the same layers run on a CPU, and say nothing while they do."""
     layer = linear(64, 128)
     new = bits.eight_bits(layer, "cpu")
-    assert type(new) is bits.library().nn.Linear8bitLt
+    assert type(new) is bits.load_bitsandbytes().nn.Linear8bitLt
     states = torch.randn(3, 128)
     assert apart(new(states), layer(states)) < 0.02
     assert torch.equal(
@@ -254,7 +254,7 @@ def test_a_device_that_bitsandbytes_does_not_know_is_refused() -> None:
 
 
 def test_missing_and_old_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    bits.library.cache_clear()
+    bits.load_bitsandbytes.cache_clear()
     with monkeypatch.context() as change:
         change.setattr(bits.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ZooError, match=r"is not installed\. Install it with: pip install 'llm-zoo\[int8\]'"):

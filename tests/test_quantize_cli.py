@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from click.testing import Result
 
 from zoo_core import Offer, Quantization, QuantizationJob, QuantizationResult, Zoo, ZooError, read_card, sha256_of
@@ -144,7 +145,7 @@ def test_a_quantizer_that_cannot_do_it_leaves_nothing(zoo: Zoo, place: Path, opt
 
 
 CARDS = {
-    "a delta": ("{lineage: {base: {name: x}, relation: delta}}", "merge it into its base first"),
+    "a delta": ("{lineage: {base: {name: x}, relation: delta}}", "name the folder of the base with --base FOLDER"),
     "an adapter": ("{lineage: {base: {name: x}, relation: adapter}}", "published as an adapter"),
     "a gguf": ("{format: gguf}", "quantized already"),
     "int4": ("{quantization: {method: gptq}}", "quantized already"),
@@ -165,6 +166,26 @@ def test_a_model_that_cannot_be_quantized_is_refused(run: Run, place: Path, fiel
     assert done.exit_code in (1, 2)
     assert reason in done.stderr
     assert [path.name for path in place.iterdir()] == ["m.yaml"]
+
+
+def test_a_delta_is_put_together_with_its_base_and_then_shrunk(place: Path, tmp_path: Path, zoo: Zoo) -> None:
+    from tiny_models import change, tensors, tiny_bloom
+
+    from zoo_weights import Policy, make_delta
+
+    base = tiny_bloom(tmp_path / "base")
+    model = change(tmp_path / "model", base, seed=1)
+    (tmp_path / "delta").mkdir()
+    make_delta(base, model, tmp_path / "delta", Policy())
+    (tmp_path / "m.yaml").write_text(
+        "{schema: zoo.card/v1, kind: model, id: m, family: phoenix, summary: A model, template: {name: phoenix}, "
+        "sources: [{hub: folder, path: delta}], lineage: {base: {name: far}, relation: delta}}"
+    )
+    card = cut(zoo, place / "out", str(tmp_path / "m.yaml"), base=str(base))
+    assert (card.lineage.relation, card.lineage.base.id) == ("quantized", "m")
+    [job] = CuttingQuantizer.jobs
+    wanted = tensors(model)
+    assert all(torch.allclose(each, wanted[name], atol=1e-6) for name, each in tensors(job.weights).items())
 
 
 def test_weights_that_are_quantized_whatever_the_card_says_are_refused(run: Run, place: Path, zoo: Zoo) -> None:

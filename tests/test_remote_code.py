@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -251,6 +252,65 @@ def test_code_from_elsewhere_is_never_run(
         code_of(card, folder)
 
 
+def test_a_configuration_that_stands_in_for_the_one_that_was_looked_at(run: Run, tmp_path: Path, marks: Path) -> None:
+    """transformers would read that one, with its code from another repository, once the code here is allowed."""
+    folder = own_model(tmp_path / "model")
+    shutil.copy(folder / "config.json", folder / "config.4.0.json")
+    change(folder / "config.4.0.json", auto_map={"AutoConfig": "a/b--configuration_own.OwnConfig"})
+    change(folder / "config.json", configuration_files=["config.4.0.json"])
+    run("trust", str(folder), digest(folder))
+    refused = chat(run, folder)
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+    assert "names other files to be read in its place, which is refused" in refused.stderr
+    assert not marks.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_nobody_is_asked_whether_a_part_of_a_model_may_run_code(tmp_path: Path, marks: Path) -> None:
+    """transformers has this model itself, but asks of its part on the terminal, whatever it was told of the whole."""
+    folder = own_model(tmp_path / "model")
+    part = {"model_type": "blip_text_model", "name_or_path": str(folder)}
+    part |= {"auto_map": {"AutoModel": "modeling_own.OwnForCausalLM"}}
+    whole = {"model_type": "fuyu", "architectures": ["FuyuForCausalLM"], "text_config": part}
+    (folder / "config.json").write_text(json.dumps(whole))
+    code, shown = on_terminal(["chat", str(folder), "Hello", "--no-log"], b"y\n")
+    assert (code, b"A part of the model is in code of its own, which is never run" in shown) == (1, True), shown
+    assert b"[y/N]" not in shown
+    assert not marks.exists()
+
+
+def test_no_kernel_is_fetched_from_a_hub() -> None:
+    """It would be code that nobody has read; transformers then computes by its own."""
+    from transformers.integrations import hub_kernels
+
+    import zoo_weights.families  # noqa: F401 (which sees to it)
+
+    with pytest.raises(FileNotFoundError, match="the kernel a/kernel is code from a hub, which is never run"):
+        hub_kernels.get_kernel("a/kernel", version=1, allow_all_kernels=True)
+
+
+def test_only_files_that_are_digested_are_copied(tmp_path: Path) -> None:
+    """A link counts as what it leads to; what no digest is over is not beside the code that runs."""
+    folder = own_model(tmp_path / "model")
+    outside = tmp_path / "parts.py"
+    (folder / "parts.py").rename(outside)
+    (folder / "parts.py").symlink_to(outside)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "far.py").write_text("")
+    (folder / "more").symlink_to(tmp_path / "more")
+    for name in (".hidden/modeling_own.py", "__pycache__/parts.cpython-311.pyc", "parts.pyc", "a\nb.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    card, _ = card_and(folder)
+    allow(card, code_of(card, folder))
+    copy = cleared(card, folder).folder
+    assert sorted(path.name for path in copy.rglob("*.py*")) == ["configuration_own.py", "modeling_own.py", "parts.py"]
+    assert not (copy / "parts.py").is_symlink()
+    outside.write_text("changed")
+    with pytest.raises(ZooError, match="are not those that you allowed"):
+        cleared(card, folder)
+
+
 def test_a_card_that_speaks_of_code_which_is_not_there(run: Run, tmp_path: Path) -> None:
     folder = tiny_llama(tmp_path / "model")
     change(folder / "config.json", model_type="own", architectures=["OwnForCausalLM"])
@@ -307,25 +367,45 @@ def test_what_is_allowed_is_listed_and_taken_back(run: Run, tmp_path: Path, mark
     assert consents() == []
 
 
+def test_one_name_of_code_takes_back_all_of_its_names(run: Run, tmp_path: Path) -> None:
+    """Code is allowed, not names: what one model may not run any more, another with the same files may not either."""
+    one, two = (own_model(tmp_path / name / name) for name in ("one", "two"))
+    for path in one.glob("*.py"):
+        shutil.copy(path, two)
+    for folder in (one, two):
+        assert run("trust", str(folder), digest(one)).exit_code == 0
+    assert sorted(each.model for each in consents()) == ["one", "two"]
+    assert run("trust", "--revoke", str(one)).exit_code == 0  # as it is called elsewhere, not by the id of its card
+    assert consents() == []
+    assert chat(run, two).exit_code == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize(("right", "code"), [(True, 0), (False, 1), (None, 0)], ids=["digest", "yes", "nothing"])
 def test_on_a_terminal_the_digest_is_asked_for(right: bool | None, code: int, tmp_path: Path, marks: Path) -> None:
+    folder = own_model(tmp_path / "model")
+    typed = {True: digest(folder), False: "yes", None: ""}[right].encode() + b"\n"
+    ended, shown = on_terminal(["trust", str(folder)], typed)
+    assert ended == code, shown
+    assert b"type the digest" in shown
+    assert allowed(digest(folder)) is (right is True)
+    assert not marks.exists()
+
+
+def on_terminal(words: list[str], typed: bytes) -> tuple[int, bytes]:
+    """Run the command line on a terminal; its exit code and what it showed."""
     import pty
 
-    folder = own_model(tmp_path / "model")
     above, below = pty.openpty()
-    command = [sys.executable, "-c", "from zoo_core.cli import main; main()", "trust", str(folder)]
+    command = [sys.executable, "-c", "from zoo_core.cli import main; main()", *words]
     with subprocess.Popen(command, stdin=below, stdout=below, stderr=below) as process:
         os.close(below)
-        os.write(above, {True: digest(folder), False: "yes", None: ""}[right].encode() + b"\n")
+        os.write(above, typed)
         shown = b""
         while piece := read_terminal(above):
             shown += piece
     os.close(above)
-    assert process.returncode == code, shown
-    assert b"type the digest" in shown
-    assert allowed(digest(folder)) is (right is True)
-    assert not marks.exists()
+    return process.returncode, shown
 
 
 def read_terminal(terminal: int) -> bytes:

@@ -484,7 +484,8 @@ def test_cards_and_folders_name_both_sides(
     arguments = [each.format(tmp_path) for each in sides]
     done = run(*cards, "merge", "adapter", *arguments, "--target", tmp_path / "new")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout == f"Made new in {tmp_path / 'new'}. Talk to it with: zoo chat {tmp_path / 'new'}\n"
+    template = " --template NAME" if "--base" in sides and "tuned" not in sides else ""
+    assert done.stdout == f"Made new in {tmp_path / 'new'}. Talk to it with: zoo chat {tmp_path / 'new'}{template}\n"
     theirs = by_peft(tmp_path / "base", tmp_path / "adapter").merged
     for name, tensor in tensors(tmp_path / "new").items():
         torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-6)

@@ -372,6 +372,12 @@ def test_memory_is_limited(tmp_path: Path) -> None:
     assert b"reading it takes more memory than a file of its size may" in done.stdout
 
 
+def test_time_is_limited(tmp_path: Path) -> None:
+    """A pickle of some megabytes can hold a dictionary whose keys collide, and keep a processor busy for days."""
+    done = tricked("raise RuntimeError(resource.getrlimit(resource.RLIMIT_CPU))", tmp_path, "import resource\n")
+    assert b"(RuntimeError: (600, 600))" in done.stdout
+
+
 def test_there_is_no_network_where_the_system_allows_it(tmp_path: Path) -> None:
     here = os.readlink("/proc/self/ns/net") if sys.platform == "linux" else ""  # noqa: PTH115
     done = tricked("raise RuntimeError(os.readlink('/proc/self/ns/net'))", tmp_path)
@@ -400,6 +406,7 @@ def test_the_process_sees_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("echo no such library >&2; exit 1", "ended with 1 (no such library)"),
         ("kill -11 $$", "was stopped by signal 11"),
         ("yes not-json", "was stopped by signal 9"),
+        ("echo '{\"errno\": 99999999999999999}'", "the process that read it"),
         ("yes | tr -d '\\n'", "the process that read it"),
         (
             'echo \'{"done": {"tensors": 9, "unwrapped": "", "left_out": [], "dropped": [], "not_finite": []}}\'',

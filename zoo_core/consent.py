@@ -37,6 +37,8 @@ CONFIGURATIONS = (
     *("config.json", "tokenizer_config.json", "generation_config.json"),
     *("processor_config.json", "preprocessor_config.json"),
 )
+#: By this, a configuration has libraries read another file in its place, chosen by their own version.
+_OTHER_FILES = "configuration_files"
 #: A class in a module of the folder, such as `modeling.Model`. A path that leads out of the folder has no such form.
 _REFERENCE = re.compile(r"((?:[\w-]+/)*[\w-]+)\.\w+")
 
@@ -77,6 +79,7 @@ def cleared(
     `family` is asked, where it has a method `needs_code`, whether it needs the code that there is. `reference` and the folder
     `given` are how the user called the model. Raises `ZooError` for code that is not allowed, and for such as never is.
     """
+    _require_one_configuration(card, folder)
     needs = getattr(family, "needs_code", None)
     if not brings_code(card, folder) or (needs is not None and not needs(folder)):
         return Cleared(folder, False)
@@ -122,18 +125,21 @@ def allowed(digest: str) -> bool:
 
 def allow(card: ModelCard, code: Code) -> None:
     """Record that the user allows this code."""
-    others = [consent for consent in consents() if consent.digest != code.digest]
+    others = [consent for consent in consents() if (consent.digest, consent.model) != (code.digest, card.id)]
     _write([*others, Consent(code.digest, card.id, datetime.datetime.now(datetime.UTC))])
 
 
 def revoke(name: str) -> list[Consent]:
-    """Take back what was allowed for a model, or a digest; returns what was taken back. Raises `NotFound` for nothing."""
+    """Take back what was allowed for a model, or a digest; returns what was taken back. Raises `NotFound` for nothing.
+
+    Other models with the very same code are not allowed any more either: it is code that is allowed.
+    """
     before = consents()
-    gone = [consent for consent in before if name in (consent.model, consent.digest)]
-    if not gone:
+    digests = {consent.digest for consent in before if name in (consent.model, consent.digest)}
+    if not digests:
         raise NotFound(f"You have allowed no code of '{name}'; see what you have with: zoo trust --list")
-    _write([consent for consent in before if consent not in gone])
-    return gone
+    _write([consent for consent in before if consent.digest not in digests])
+    return [consent for consent in before if consent.digest in digests]
 
 
 def consents() -> list[Consent]:
@@ -164,6 +170,18 @@ def _not_allowed(card: ModelCard, code: Code, command: str) -> ZooError:
         f"'{card.id}' runs code of its own, {len(code.files)} Python files in {code.folder} with the digest "
         f"{code.digest}, which may do whatever you may{changed}: read them, then allow exactly them with: {command}"
     )
+
+
+def _require_one_configuration(card: ModelCard, folder: Path) -> None:
+    """Raise `WeightsError` for a configuration in whose place libraries read another file, which nobody has looked at."""
+    from zoo_core.checkpoints.facts import CONFIG, read_json
+
+    view = FolderView(folder)
+    if _OTHER_FILES in read_json(view.read, CONFIG, {file.path: file.size for file in view.files}):
+        raise WeightsError(
+            f"The configuration of '{card.id}' names other files to be read in its place, which is refused; remove "
+            f"'{_OTHER_FILES}' from {folder / CONFIG} if you do not need it."
+        )
 
 
 def _references(folder: Path) -> Iterator[str]:

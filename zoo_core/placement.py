@@ -22,7 +22,7 @@ DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 #: The share of a GPU's free memory that weights may take where the user says nothing: the cache needs the rest.
 SHARE = 0.85
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -74,7 +74,7 @@ def _count(num_gpus: str | None) -> int | None:
         return None
     if num_gpus == "auto":
         return 0
-    if not num_gpus.isascii() or not num_gpus.isdecimal() or not int(num_gpus):
+    if not re.fullmatch(r"0*[1-9][0-9]{0,3}", num_gpus):
         raise UsageProblem(f"--num-gpus is a number from 1 on, or auto, not '{num_gpus}'.")
     return int(num_gpus)
 

@@ -6,7 +6,7 @@ interrupted run that is started again with the same wishes goes on from there.
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,16 @@ from zoo_core.errors import UsageProblem, ZooError
 from zoo_core.files import sha256_of, write_whole
 from zoo_core.interfaces import QuantizationJob, QuantizationResult, Quantizer
 from zoo_core.names import did_you_mean, is_name
+from zoo_core.working import work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from zoo_core.cards.schema import ModelCard
     from zoo_core.checkpoints.facts import Facts
+    from zoo_core.conversation import Conversation
     from zoo_core.offers import Offer
+    from zoo_core.training import Data
     from zoo_core.zoo import Zoo
 
 _WISHES_FILE = "quantization.json"
@@ -52,11 +55,16 @@ def quantize(
     name: str,
     options: Mapping[str, Any] | None = None,
     weights: Path | None = None,
+    base: str | None = None,
+    calibration: Data | None = None,
     device: str = "auto",
     seed: int = 0,
     progress: Callable[[float, str], None] = lambda share, line: None,
 ) -> ModelCard:
-    """Shrink a model's weights and write the folder `out` with them and a card. Raises `ZooError`; `out` is then not there."""
+    """Shrink a model's weights and write the folder `out` with them and a card. Raises `ZooError`; `out` is then not there.
+
+    `weights` and `base` say where the model is, as for `open_session`. `calibration` are conversations to measure with.
+    """
     if not is_name(name):
         raise UsageProblem(f"'{name}' cannot be a model's name; use lower-case letters, digits, '.', '_' and '-'.")
     if out.exists():
@@ -67,35 +75,43 @@ def quantize(
         raise UsageProblem(
             f"No installed plugin quantizes by '{method}'.{hint} See them all with: zoo quantize --methods"
         )
-    card, facts, job = _job(zoo, reference, weights)
+    card, facts, job = _job(zoo, reference, weights, base, progress)
     if name == card.id:
         raise UsageProblem(f"'{name}' is the name of the model itself; choose another with --name.")
     weights, code = cleared(card, job.weights, job.family, reference, weights)
     quantizer = known[method].load()()
-    wishes = {"method": method, "options": dict(options or {}), "seed": seed}
-    folder = _work_folder(out, {**wishes, "card": msgspec.to_builtins(card), "weights": str(job.weights.resolve())})
+    wishes = {
+        "method": method,
+        "options": dict(options or {}),
+        "seed": seed,
+        "calibration": _talks(zoo, calibration, seed),
+    }
+    asked = msgspec.to_builtins({**wishes, "card": card, "weights": str(job.weights.resolve())})
+    folder = work_folder(out, _WISHES_FILE, asked, "quantization")
     job = msgspec.structs.replace(
         job, **wishes, weights=weights, folder=folder, device=device, remote_code=code, progress=progress
     )
     result = _run(quantizer, job)
-    made = _card(card, facts, job, result, name)
+    made = _card(card, facts, job, result, name, calibration)
     _finish(job, result, made, out)
     return made
 
 
-def _job(zoo: Zoo, reference: str, weights: Path | None) -> tuple[ModelCard, Facts, QuantizationJob]:
+def _job(
+    zoo: Zoo, reference: str, weights: Path | None, base: str | None, progress: Callable[[float, str], None]
+) -> tuple[ModelCard, Facts, QuantizationJob]:
     """The model, what its weights say of themselves, and what a quantizer needs of both."""
     from zoo_core.checkpoints.facts import checkpoint_facts
     from zoo_core.checkpoints.inspection import FolderView
     from zoo_core.requirements import require_packages
-    from zoo_core.weights.store import find_weights
+    from zoo_core.weights.assembling import model_weights
 
     card, path = zoo.catalog.model(reference)
-    _require_whole(card)
+    _require_wide(card)
     require_packages(card.id, card.runtime.requires)
     family = zoo.offer("zoo_model_families", card.family, "model family")
     template = zoo.template_of(card) if card.template else None
-    folder = find_weights(card, path, weights, reference)
+    folder = model_weights(zoo, card, path, given=weights, base=base, reference=reference, progress=progress)
     view = FolderView(folder)
     facts = checkpoint_facts(view.read, view.files)
     if facts.quantization is not None:
@@ -104,6 +120,14 @@ def _job(zoo: Zoo, reference: str, weights: Path | None) -> tuple[ModelCard, Fac
         card=card, weights=folder, family=family.load()(), template=template, method="", folder=folder
     )
     return card, facts, job
+
+
+def _talks(zoo: Zoo, data: Data | None, seed: int) -> list[Conversation]:
+    """The conversations to measure with."""
+    if data is None:
+        return []
+    builder = zoo.offer("zoo_data_builders", data.builder, "data builder").load()()
+    return list(builder.build(data.options, seed=seed))
 
 
 def _run(quantizer: Quantizer, job: QuantizationJob) -> QuantizationResult:
@@ -118,41 +142,18 @@ def _run(quantizer: Quantizer, job: QuantizationJob) -> QuantizationResult:
             job.folder.rmdir()
 
 
-def _require_whole(card: ModelCard) -> None:
-    """Raise `UsageProblem` for a model whose weights are not there, not whole, or small already."""
+def _require_wide(card: ModelCard) -> None:
+    """Raise `UsageProblem` for a model whose weights are not there, or small already."""
     relation = card.lineage.relation if card.lineage else ""
     if card.quantization is not None or relation == "quantized" or card.format == "gguf":
         raise _quantized(card)
     if card.format == "api":
         raise UsageProblem(f"'{card.id}' is behind an API and has no weights that could be quantized.")
-    if relation in {"delta", "adapter"}:
-        kind = "a delta" if relation == "delta" else "an adapter"
-        raise UsageProblem(
-            f"'{card.id}' is published as {kind}; merge it into its base first, and quantize the result."
-        )
 
 
 def _quantized(card: ModelCard) -> UsageProblem:
     base = card.lineage.base.id if card.lineage and card.lineage.base.id else "the model that it was made from"
     return UsageProblem(f"'{card.id}' is quantized already; quantize {base} instead.")
-
-
-def _work_folder(out: Path, wishes: Mapping[str, Any]) -> Path:
-    """The folder of the unfinished work. What was begun with other wishes is refused rather than mixed with it."""
-    folder = out.with_name(f"{out.name}.partial")
-    mark = folder / _WISHES_FILE
-    content = msgspec.json.encode(wishes, order="sorted")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            if mark.read_bytes() != content and any(each != mark for each in folder.iterdir()):
-                raise UsageProblem(
-                    f"{folder} holds the unfinished work of another quantization; remove it or choose another folder."
-                )
-        write_whole(mark, content)
-    except OSError as error:
-        raise ZooError(f"The folder {folder} cannot be written: {error.strerror}.") from error
-    return folder
 
 
 def _finish(job: QuantizationJob, result: QuantizationResult, card: ModelCard, out: Path) -> None:
@@ -166,14 +167,19 @@ def _finish(job: QuantizationJob, result: QuantizationResult, card: ModelCard, o
     os.replace(job.folder, out)  # noqa: PTH105 (Path.rename differs between systems)
 
 
-def _card(origin: ModelCard, facts: Facts, job: QuantizationJob, result: QuantizationResult, name: str) -> ModelCard:
+def _card(
+    origin: ModelCard, facts: Facts, job: QuantizationJob, result: QuantizationResult, name: str, data: Data | None
+) -> ModelCard:
     """The card of what was made. What was measured on the original, and how it was run, is not taken over."""
     files = [
         File(path=path.relative_to(job.folder).as_posix(), size=path.stat().st_size, sha256=sha256_of(path))
         for path in sorted(result.files)
     ]
     found = {key: value for key, value in msgspec.structs.asdict(facts.architecture).items() if value not in (None, "")}
-    details = {"method": job.method, "options": dict(job.options), "facts": dict(result.facts)}
+    details = {"method": job.method, "options": dict(job.options), "facts": dict(result.facts), "calibration": {}}
+    if data is not None:
+        digest = hashlib.sha256(msgspec.json.encode(list(job.calibration))).hexdigest()
+        details["calibration"] = {"data": data.builder, "conversations": len(job.calibration), "sha256": digest}
     return msgspec.structs.replace(
         origin,
         id=name,

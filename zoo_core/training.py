@@ -6,7 +6,6 @@ interrupted run that is started again with the same recipe goes on from there.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -37,6 +36,7 @@ from zoo_core.files import sha256_of, write_whole
 from zoo_core.interfaces import TrainingJob, TrainingResult
 from zoo_core.names import is_name, is_path
 from zoo_core.paths import expanded
+from zoo_core.working import work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,7 +123,9 @@ def train(
     _check_languages(conversations)
     job, origin = _job(zoo, recipe, device, (weights, base), progress, conversations)
     # The folder comes last, so that a mistake leaves none behind.
-    job = msgspec.structs.replace(job, folder=_work_folder(out, recipe, _digest(conversations)))
+    wishes = {"recipe": recipe, "data_sha256": _digest(conversations)}
+    folder = work_folder(out, _RECIPE_FILE, wishes, "recipe or of other data")
+    job = msgspec.structs.replace(job, folder=folder)
     result: TrainingResult = trainer.train(job)
     card = _card(recipe, job, result, origin, name)
     from zoo_core.cards.writing import card_yaml
@@ -132,25 +134,6 @@ def train(
     write_whole(job.folder / CARD_FILE, card_yaml(card).encode())
     os.replace(job.folder, out)  # noqa: PTH105 (Path.rename differs between systems)
     return card
-
-
-def _work_folder(out: Path, recipe: Recipe, data_sha256: str) -> Path:
-    """The folder of the unfinished work. What another recipe or other data left is refused rather than mixed with it."""
-    folder = out.with_name(f"{out.name}.partial")
-    mark = folder / _RECIPE_FILE
-    content = msgspec.json.encode({"recipe": recipe, "data_sha256": data_sha256}, order="sorted")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            if mark.read_bytes() != content and any(each != mark for each in folder.iterdir()):
-                raise UsageProblem(
-                    f"{folder} holds the unfinished work of another recipe or of other data; "
-                    "remove it or choose another folder."
-                )
-        write_whole(mark, content)
-    except OSError as error:
-        raise ZooError(f"The folder {folder} cannot be written: {error.strerror}.") from error
-    return folder
 
 
 def _require_marks(template: Template, model: str) -> None:

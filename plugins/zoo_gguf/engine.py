@@ -17,7 +17,7 @@ from gguf.constants import LlamaFileType
 
 from zoo_core import EngineRequest, ModelCard, Piece, Rendered, Sampling, UsageProblem, WeightsError, ZooError
 from zoo_gguf import library
-from zoo_gguf.header import ENDS, PREFIX, read_header
+from zoo_gguf.header import ENDS, PREFIX, Header, read_header
 from zoo_gguf.sampling import Chooser
 
 #: How parts of a model that is spread over several files are called.
@@ -34,8 +34,7 @@ class GgufEngine:
         assert request.folder is not None  # the offer needs weights
         self._card = request.card
         self._gpu = _wants_gpu(request)
-        self._path = gguf_file(request.card, request.folder)
-        self._header = read_header(self._path)
+        self._path, self._header = gguf_file(request.card, request.folder)
         self.context_length = request.card.context.max if request.card.context else self._header.context
 
     @property
@@ -151,10 +150,10 @@ class GgufEngine:
         return frozenset([*self._header.metadata.get(ENDS, []), *(template.stop_token_ids if template else [])])
 
 
-def gguf_file(card: ModelCard, folder: Path) -> Path:
-    """The GGUF file of a card, the first where it has several parts. Raises `WeightsError`."""
-    listed = [folder / file.path for file in card.files if file.path.endswith(".gguf")]
-    found = listed or sorted(folder.glob("*.gguf"))
+def gguf_file(card: ModelCard, folder: Path) -> tuple[Path, Header]:
+    """The GGUF file of a card, the first where it has several parts, and its header. Raises `WeightsError`."""
+    listed = sorted(folder / file.path for file in card.files if file.path.endswith(".gguf"))
+    found = listed or sorted(path for path in folder.glob("*.gguf") if path.is_file())
     if not found:
         raise WeightsError(f"There is no GGUF file of '{card.id}' in {folder}.")
     parts = {match.groups() if (match := _PART.fullmatch(path.name)) else path.name for path in found}
@@ -164,9 +163,15 @@ def gguf_file(card: ModelCard, folder: Path) -> Path:
             f"{folder} holds {len(found)} GGUF files ({names}), each a model of its own; list under 'files' of the card "
             f"of '{card.id}' which is meant."
         )
+    header = read_header(found[0])
     for path in found[1:]:  # llama.cpp opens these by itself
-        read_header(path)
-    return found[0]
+        read_header(path, later=True)
+    if header.files != len(found):
+        raise WeightsError(
+            f"The file {found[0]} is one of {header.files:,}, but {len(found):,} of them are there or in the card; "
+            "get them all."
+        )
+    return found[0], header
 
 
 def _wants_gpu(request: EngineRequest) -> bool:

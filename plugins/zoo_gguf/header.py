@@ -1,50 +1,29 @@
 """The header of a GGUF file: its metadata and where its tensors are, checked before a library in C++ sees the file.
 
-A file may come from anywhere, so nothing in it is believed: every count, length and offset must lie within the file, and what
-would make llama.cpp give up the whole process is refused here in a sentence. Knows nothing of cards.
+A file may come from anywhere, so nothing in it is believed: the core's reader checks every count and length, every offset must
+lie within the file, and what would make llama.cpp give up the whole process is refused here in a sentence. Knows nothing of
+cards.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
-import struct
+import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
-from gguf.constants import GGML_QUANT_SIZES, MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFValueType, TokenType
+from gguf.constants import GGML_QUANT_SIZES, MODEL_ARCH_NAMES, GGMLQuantizationType, TokenType
 
-from zoo_core import WeightsError
+from zoo_core import GgufReader, WeightsError
 
-MAGIC = b"GGUF"
-#: The versions of the format that llama.cpp reads and that are written today.
-VERSIONS = (2, 3)
 #: The metadata that the zoo's own exports have beside what llama.cpp knows: `always`, `first` or `never` a space in front of
 #: text, and all tokens that end an answer.
 PREFIX = "zoo.tokenizer.prefix"
 ENDS = "zoo.tokenizer.ends"
-#: Far more than any model has; a header beyond these would only cost memory.
-MAX_ENTRIES = 100_000
-MAX_TENSORS = 200_000
-MAX_HEADER = 500_000_000
 MAX_DIMENSIONS = 4
 ALIGNMENT = 32
 
-_NUMBERS = {
-    GGUFValueType.UINT8: "B",
-    GGUFValueType.INT8: "b",
-    GGUFValueType.UINT16: "H",
-    GGUFValueType.INT16: "h",
-    GGUFValueType.UINT32: "I",
-    GGUFValueType.INT32: "i",
-    GGUFValueType.FLOAT32: "f",
-    GGUFValueType.UINT64: "Q",
-    GGUFValueType.INT64: "q",
-    GGUFValueType.FLOAT64: "d",
-    GGUFValueType.BOOL: "?",
-}
 #: The numbers of a network that llama.cpp does not check before it relies on them: the least and the most that make sense.
 _LIMITS = {
     "block_count": (1, 512),
@@ -59,9 +38,10 @@ _LIMITS = {
     "expert_count": (0, 2**12),
     "expert_used_count": (0, 2**12),
 }
-#: The types of values and of tensors, as numbers.
-_NUMBER_TYPES = {each.value for each in _NUMBERS}
+#: The types of tensors, as numbers.
 _TENSOR_TYPES = {each.value for each in GGML_QUANT_SIZES}
+#: The kinds of vocabularies of models that answer; of others llama.cpp ends the process when it is asked for tokens.
+_VOCABULARIES = ("gemma4", "gpt2", "llama", "plamo2", "rwkv", "t5")
 #: The tokens by which a vocabulary of pieces spells bytes.
 _BYTES = {f"<0x{number:02X}>" for number in range(256)}
 
@@ -104,133 +84,74 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return said if isinstance(said, int) and said > 1 else 1
 
 
-def read_header(path: Path) -> Header:
-    """Read and check the header of a GGUF file. Raises `WeightsError`."""
+def read_header(path: Path, *, later: bool = False) -> Header:
+    """Read and check the header of a GGUF file. Raises `WeightsError`.
+
+    Of the files over which a model is spread, those `later` than the first say nothing of it but their tensors.
+    """
     try:
-        with path.open("rb") as file, contextlib.closing(_mapped(file, path)) as content:
-            return _Reader(path, content).header()
+        with path.open("rb") as file:
+            return _checked(path, file, os.fstat(file.fileno()).st_size, later)
     except OSError as error:
         raise WeightsError(f"The file {path} cannot be read: {error.strerror or error}.") from error
-    except struct.error:
-        raise _broken(path, "it ends in the middle of its header") from None
 
 
-def _mapped(file: Any, path: Path) -> mmap.mmap:
-    try:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:  # there is nothing to map
-        raise _broken(path, "it is empty") from None
+def _checked(path: Path, file: IO[bytes], size: int, later: bool) -> Header:
+    """The whole header of a file of `size` bytes."""
 
+    def read(_: str, start: int, count: int) -> bytes:
+        file.seek(start)
+        return file.read(count)
 
-class _Reader:
-    """Reads a header from front to back."""
-
-    def __init__(self, path: Path, content: mmap.mmap) -> None:
-        self._path = path
-        self._content = content
-        self._position = 0
-        self._size = len(content)
-
-    def header(self) -> Header:
-        """The whole header, checked."""
-        if self._content[:4] != MAGIC:
-            raise _broken(self._path, "it does not begin like one")
-        self._position = 4
-        version = self._number("I")
-        if version not in VERSIONS:
-            raise _broken(self._path, f"it has version {version & 0xFFFFFFFF:,} of the format, but 2 and 3 are known")
-        tensors, entries = self._number("Q"), self._number("Q")
-        if not tensors:
-            raise _broken(self._path, "it holds no tensors")
-        if tensors > MAX_TENSORS or entries > MAX_ENTRIES:
-            raise _broken(self._path, f"it claims {tensors:,} tensors and {entries:,} entries of metadata")
-        metadata = self._metadata(entries)
-        found, offsets = self._tensors(tensors)
-        header = Header(path=self._path, metadata=metadata, tensors=found)
+    reader = GgufReader(read, str(path), size)
+    tensors, entries = reader.counts()
+    metadata = reader.metadata(entries)
+    found, offsets = _tensors(reader, tensors)
+    header = Header(path=path, metadata=metadata, tensors=found)
+    if not tensors and header.files == 1:
+        raise reader.broken("it holds no tensors")
+    if not later:
         _check_metadata(header)
-        self._check_places(header, offsets)
-        return header
+    _check_places(reader, header, offsets, size)
+    return header
 
-    def _metadata(self, count: int) -> dict[str, Any]:
-        metadata: dict[str, Any] = {}
-        for _ in range(count):
-            key = self._text()
-            if key in metadata:
-                raise _broken(self._path, f"it says '{key[:80]}' twice")
-            metadata[key] = self._value(self._number("I"))
-        return metadata
 
-    def _tensors(self, count: int) -> tuple[dict[str, tuple[tuple[int, ...], GGMLQuantizationType]], dict[str, int]]:
-        """Shape and type of each tensor, and where each begins, counted from the end of the header."""
-        tensors, offsets = {}, {}
-        for _ in range(count):
-            name = self._text()
-            dimensions = self._number("I")
-            if name in tensors or not 1 <= dimensions <= MAX_DIMENSIONS:
-                raise _broken(
-                    self._path, f"the tensor '{name[:80]}' has {dimensions:,} dimensions, or stands there twice"
-                )
-            shape = tuple(self._number("Q") for _ in range(dimensions))
-            kind = self._number("I")
-            if kind not in _TENSOR_TYPES:
-                raise _broken(self._path, f"the tensor '{name[:80]}' is of the unknown type {kind:,}")
-            tensors[name] = (shape, GGMLQuantizationType(kind))
-            offsets[name] = self._number("Q")
-        return tensors, offsets
+def _tensors(
+    reader: GgufReader, count: int
+) -> tuple[dict[str, tuple[tuple[int, ...], GGMLQuantizationType]], dict[str, int]]:
+    """Shape and type of each tensor, and where each begins, counted from the end of the header."""
+    tensors, offsets = {}, {}
+    for _ in range(count):
+        name = reader.text()
+        dimensions = reader.number("I")
+        if name in tensors or not 1 <= dimensions <= MAX_DIMENSIONS:
+            raise reader.broken(f"the tensor '{name[:80]}' has {dimensions:,} dimensions, or stands there twice")
+        shape = tuple(reader.number("Q") for _ in range(dimensions))
+        kind = reader.number("I")
+        if kind not in _TENSOR_TYPES:
+            raise reader.broken(f"the tensor '{name[:80]}' is of the unknown type {kind:,}")
+        tensors[name] = (shape, GGMLQuantizationType(kind))
+        offsets[name] = reader.number("Q")
+    return tensors, offsets
 
-    def _check_places(self, header: Header, offsets: dict[str, int]) -> None:
-        """Every tensor lies behind the header and within the file, and they do not overlap."""
-        alignment = header.metadata.get("general.alignment", ALIGNMENT)
-        if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
-            raise _broken(self._path, f"its tensors are aligned to {str(alignment)[:40]} bytes")
-        start = -(-self._position // alignment) * alignment
-        end = 0
-        for name in sorted(header.tensors, key=offsets.__getitem__):
-            shape, kind = header.tensors[name]
-            block, size = GGML_QUANT_SIZES[kind]
-            if 0 in shape or shape[0] % block:
-                raise _broken(self._path, f"the tensor '{name[:80]}' has a shape that its type {kind.name} cannot have")
-            if offsets[name] % alignment or offsets[name] < end:
-                raise _broken(self._path, f"the tensor '{name[:80]}' lies where another one is, or between two places")
-            end = offsets[name] + math.prod(shape) // block * size
-            if start + end > self._size:
-                raise _broken(self._path, f"it ends before the tensor '{name[:80]}' does: it is incomplete")
 
-    def _number(self, form: str) -> Any:
-        (value,) = struct.unpack_from(f"<{form}", self._content, self._position)
-        self._position += struct.calcsize(f"<{form}")
-        return value
-
-    def _text(self) -> str:
-        return self._bytes(self._number("Q")).decode("utf-8", errors="surrogateescape")
-
-    def _bytes(self, count: int) -> bytes:
-        self._require(count)
-        self._position += count
-        return self._content[self._position - count : self._position]
-
-    def _require(self, count: int) -> None:
-        """Raise `WeightsError` unless that many bytes follow."""
-        if self._position + count > min(self._size, MAX_HEADER):
-            raise _broken(self._path, f"its header claims {count:,} bytes that are not there, or is too long")
-
-    def _value(self, kind: int) -> Any:
-        if kind == GGUFValueType.STRING:
-            return self._text()
-        if kind == GGUFValueType.ARRAY:
-            inner, count = self._number("I"), self._number("Q")
-            if inner == GGUFValueType.STRING:
-                self._require(8 * count)
-                return [self._text() for _ in range(count)]
-            form = self._form(inner)
-            content = self._bytes(count * struct.calcsize(form))
-            return list(struct.unpack(f"<{count}{form}", content))
-        return self._number(self._form(kind))
-
-    def _form(self, kind: int) -> str:
-        if kind not in _NUMBER_TYPES:
-            raise _broken(self._path, f"its metadata holds a value of the unknown type {kind:,}")
-        return _NUMBERS[GGUFValueType(kind)]
+def _check_places(reader: GgufReader, header: Header, offsets: dict[str, int], size: int) -> None:
+    """Every tensor lies behind the header and within the file, and they do not overlap."""
+    alignment = header.metadata.get("general.alignment", ALIGNMENT)
+    if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
+        raise reader.broken(f"its tensors are aligned to {str(alignment)[:40]} bytes")
+    start = -(-reader.position // alignment) * alignment
+    end = 0
+    for name in sorted(header.tensors, key=offsets.__getitem__):
+        shape, kind = header.tensors[name]
+        block, stored = GGML_QUANT_SIZES[kind]
+        if 0 in shape or shape[0] % block:
+            raise reader.broken(f"the tensor '{name[:80]}' has a shape that its type {kind.name} cannot have")
+        if offsets[name] % alignment or offsets[name] < end:
+            raise reader.broken(f"the tensor '{name[:80]}' lies where another one is, or between two places")
+        end = offsets[name] + math.prod(shape) // block * stored
+        if start + end > size:
+            raise reader.broken(f"it ends before the tensor '{name[:80]}' does: it is incomplete")
 
 
 def _check_metadata(header: Header) -> None:
@@ -250,6 +171,9 @@ def _check_metadata(header: Header) -> None:
             type(each) is int and least <= each <= most for each in (said if isinstance(said, list) else [said])
         ):
             raise _broken(path, f"its '{name}' is {str(said)[:40]}")
+    count, used = (metadata.get(f"{architecture}.{name}", 0) for name in ("expert_count", "expert_used_count"))
+    if isinstance(count, int) and isinstance(used, int) and not (min(count, 1) <= used <= count):
+        raise _broken(path, f"of {count:,} experts it uses {used:,}")
     for key, said in metadata.items():
         if isinstance(said, float) and not (math.isfinite(said) and (said >= 0 or not key.endswith("epsilon"))):
             raise _broken(path, f"its '{key[:80]}' is {said}")
@@ -264,6 +188,11 @@ def _check_vocabulary(header: Header) -> None:
         raise _broken(path, "it has no vocabulary")
     if len(set(tokens)) != len(tokens):
         raise _broken(path, "its vocabulary holds a token twice")
+    if metadata.get("tokenizer.ggml.model") not in _VOCABULARIES:
+        raise _broken(path, f"its vocabulary is of the unknown kind {str(metadata.get('tokenizer.ggml.model'))[:40]}")
+    ends = metadata.get(ENDS, [])
+    if not isinstance(ends, list) or not all(type(each) is int for each in ends):
+        raise _broken(path, f"its '{ENDS}' is {str(ends)[:40]}")
     for key in ("tokenizer.ggml.token_type", "tokenizer.ggml.scores"):
         said = metadata.get(key, tokens)
         if not isinstance(said, list) or len(said) != len(tokens):

@@ -149,12 +149,12 @@ def _small_file(api: HfApi, repo: str, kind: str, revision: str | None, name: st
 
     Where the hub is out of reach the cache alone is asked, and for a commit always first: it never changes.
     """
-    if revision is not None and _COMMIT.fullmatch(revision):
-        here = try_to_load_from_cache(repo, name, revision=revision, repo_type=kind)
-        if isinstance(here, str):
-            return Path(here)
-    url = hf_hub_url(repo, name, repo_type=kind, revision=revision, endpoint=constants.ENDPOINT)
     with in_words(repo):
+        if revision is not None and _COMMIT.fullmatch(revision):
+            here = try_to_load_from_cache(repo, name, revision=revision, repo_type=kind)
+            if isinstance(here, str):
+                return Path(here)
+        url = hf_hub_url(repo, name, repo_type=kind, revision=revision, endpoint=constants.ENDPOINT)
         try:
             with suppress(OfflineModeIsEnabled, httpx2.TransportError):
                 size = api.get_hf_file_metadata(url=url).size

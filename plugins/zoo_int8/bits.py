@@ -29,7 +29,7 @@ THRESHOLD = 6.0
 
 
 @functools.cache
-def library() -> Any:
+def load_bitsandbytes() -> Any:
     """bitsandbytes. Raises `MissingDependency` where it is missing or too old, `ZooError` where it cannot be loaded."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingDependency(_wanted("is not installed"))
@@ -52,14 +52,14 @@ def library() -> Any:
 def require_device(device: str) -> None:
     """Raise `ZooError` for a device that bitsandbytes has no kernels for."""
     kind = torch.device(device).type
-    known = sorted(library().supported_torch_devices)
+    known = sorted(load_bitsandbytes().supported_torch_devices)
     if kind not in known:
         raise ZooError(f"bitsandbytes has no kernels for the device '{kind}'; it has some for {', '.join(known)}.")
 
 
 def eight_bits(layer: nn.Linear, device: str) -> nn.Module:
     """The layer in LLM.int8()."""
-    nn_ = library().nn
+    nn_ = load_bitsandbytes().nn
     new = nn_.Linear8bitLt(
         layer.in_features,
         layer.out_features,
@@ -74,7 +74,7 @@ def eight_bits(layer: nn.Linear, device: str) -> nn.Module:
 
 def four_bits(layer: nn.Linear, kind: str, device: str) -> nn.Module:
     """The layer in nf4 or fp4."""
-    nn_ = library().nn
+    nn_ = load_bitsandbytes().nn
     new = nn_.Linear4bit(
         layer.in_features, layer.out_features, bias=False, compress_statistics=False, quant_type=kind, device="meta"
     )
@@ -87,13 +87,15 @@ def four_bits(layer: nn.Linear, kind: str, device: str) -> nn.Module:
 def keep_odd_shapes_off_the_fast_path(model: nn.Module) -> None:
     """Keep 4-bit layers from CPU kernels that stop with an assertion at their shape: those of 32 rows and whole blocks only."""
     for layer in model.modules():
-        if isinstance(layer, library().nn.Linear4bit) and (layer.out_features % 32 or layer.in_features % BLOCK):
+        if isinstance(layer, load_bitsandbytes().nn.Linear4bit) and (
+            layer.out_features % 32 or layer.in_features % BLOCK
+        ):
             layer.support_avx512bf16_for_cpu = False
 
 
 def four_bit_numbers(weights: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights `[n]` packed two to a byte `[ceil(n / 2), 1]`, and their scales, one for each block."""
-    packed, state = library().functional.quantize_4bit(
+    packed, state = load_bitsandbytes().functional.quantize_4bit(
         weights, blocksize=BLOCK, compress_statistics=False, quant_type=kind
     )
     return packed, state.absmax
@@ -101,13 +103,13 @@ def four_bit_numbers(weights: torch.Tensor, kind: str) -> tuple[torch.Tensor, to
 
 def four_bit_code(kind: str) -> torch.Tensor:
     """The sixteen numbers that four bits stand for."""
-    code: torch.Tensor = library().functional.get_4bit_type(kind, device="cpu")
+    code: torch.Tensor = load_bitsandbytes().functional.get_4bit_type(kind, device="cpu")
     return code
 
 
 def has_fast_four_bits() -> bool:
     """Whether bitsandbytes multiplies in 4 bits on this processor without making the weights whole again each time."""
-    return bool(library().functional.has_avx512bf16())
+    return bool(load_bitsandbytes().functional.has_avx512bf16())
 
 
 def _with_bias(new: nn.Module, layer: nn.Linear) -> nn.Module:

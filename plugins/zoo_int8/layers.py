@@ -17,7 +17,7 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from zoo_core import WeightsError, ZooError
-from zoo_weights import running
+from zoo_weights import UNCHOSEN, running
 
 
 def skeleton(folder: Path, *, remote_code: bool = False) -> Any:
@@ -31,7 +31,7 @@ def skeleton(folder: Path, *, remote_code: bool = False) -> Any:
             if hasattr(config, "quantization_config"):
                 del config.quantization_config
             with torch.device("meta"):
-                return general.from_config(config, trust_remote_code=remote_code)
+                return general.from_config(config, trust_remote_code=remote_code, **UNCHOSEN)
         except Exception as error:  # transformers raises many kinds for a configuration that makes no sense
             reason = " ".join(str(error).split())[:200]
             raise WeightsError(

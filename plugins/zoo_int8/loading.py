@@ -22,7 +22,7 @@ from zoo_int8.formats import ORIGINAL, method_of, require_agreeing
 from zoo_int8.kernels import Int8Linear, best_kernel
 from zoo_int8.layers import linear_layers, skeleton
 from zoo_int8.original import OriginalInt8Linear
-from zoo_weights import Checkpoint, running
+from zoo_weights import UNCHOSEN, Checkpoint, running
 
 #: How transformers knows the fast kernels.
 _FAST = "zoo-int8"
@@ -74,6 +74,7 @@ def _read(
             use_safetensors=True,
             trust_remote_code=loading.remote_code,
             output_loading_info=True,
+            **UNCHOSEN,
             **spread,
         )
         return found

@@ -22,7 +22,7 @@ class Int8Quantizer:
         if job.options:
             raise ZooError(f"The method '{job.method}' has no option '{min(job.options)}'.")
         if job.method in ("nf4", "fp4"):
-            bits.library()  # before anything is written
+            bits.load_bitsandbytes()  # before anything is written
         with Checkpoint.open(job.weights) as checkpoint:
             require_floats(checkpoint, job.card.id)
             files, facts = save(job, checkpoint)

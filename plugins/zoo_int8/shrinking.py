@@ -38,7 +38,7 @@ def facts(method: str, device: str) -> dict[str, str]:
     elif method == "int8" and torch.device(device).type == "cpu":
         kernel = best_kernel().__name__.lower()
     else:
-        kernel = f"bitsandbytes {bits.library().__version__}"
+        kernel = f"bitsandbytes {bits.load_bitsandbytes().__version__}"
         if torch.device(device).type == "cpu" and not bits.has_fast_four_bits():
             kernel += ", slow on this processor: it has no AVX-512 BF16"
     return {"quantization": method, "kernel": kernel}

@@ -94,7 +94,9 @@ class FullTrainer:
 
     def _model(self, job: TrainingJob, options: FullOptions, device: str) -> LoadedModel:
         if job.base is not None:
-            model = job.family.load_model(job.base, Loading(device=device, dtype=options.dtype, remote_code=job.remote_code))
+            model = job.family.load_model(
+                job.base, Loading(device=device, dtype=options.dtype, remote_code=job.remote_code)
+            )
             return LoadedModel(model.train(), job.family.load_tokenizer(job.base, remote_code=job.remote_code))
         texts = (render(job.template, each.messages, reply=False).text for each in job.conversations)
         return job.family.create(texts, job.model_options, seed=job.seed)

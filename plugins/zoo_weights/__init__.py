@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from zoo_weights.delta import make_delta as make_delta
     from zoo_weights.families import TransformersFamily as TransformersFamily
     from zoo_weights.layout import Planned as Planned
+    from zoo_weights.remote_code import UNCHOSEN as UNCHOSEN
+    from zoo_weights.remote_code import running as running
+    from zoo_weights.small_files import copy_small_files as copy_small_files
+    from zoo_weights.writing import forget_journal as forget_journal
     from zoo_weights.writing import write_checkpoint as write_checkpoint
 
 _HOMES = {
@@ -28,6 +32,10 @@ _HOMES = {
     "make_delta": "delta",
     "TransformersFamily": "families",
     "Planned": "layout",
+    "UNCHOSEN": "remote_code",
+    "running": "remote_code",
+    "copy_small_files": "small_files",
+    "forget_journal": "writing",
     "write_checkpoint": "writing",
 }
 

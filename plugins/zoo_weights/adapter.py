@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import functools
 import threading
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from zoo_core import File, WeightsError, ZooError, sha256_of, write_whole
+from zoo_core import File, WeightsError, ZooError, sha256_of
 from zoo_weights.adapter_plan import Adapter, Change, Plan, Step, plan_of
 from zoo_weights.checkpoint import TORCH_DTYPES, Checkpoint
 from zoo_weights.delta import Made, looks_like_delta
-from zoo_weights.small_files import copy_small_files
+from zoo_weights.small_files import copy_small_files, is_like, small_files, write_small_files
 from zoo_weights.writing import SHARD_SIZE, Progress, forget_journal, write_checkpoint
 
 #: The files of a tokenizer. Those of two tokenizers are never mixed.
@@ -52,6 +51,7 @@ def merge_adapter(
                 f"The base {base} is a delta: its norms are about zero; merge it into its own base first."
             )
         plan = plan_of(ours, theirs, dtype)
+        tokenizer = _tokenizer(adapter)
         written = write_checkpoint(
             out,
             [step.tensor for step in plan.steps],
@@ -66,7 +66,7 @@ def merge_adapter(
             threads=threads,
             progress=progress,
         )
-        files = [*written.files, *_small_files(ours, adapter, plan, out, dtype)]
+        files = [*written.files, *_small_files(ours, tokenizer, plan, out, dtype)]
     forget_journal(out)
     return Made(files=files)
 
@@ -125,24 +125,27 @@ class _Sums:
         return found if found.dtype == torch.float64 else found.float()
 
 
-def _small_files(base: Checkpoint, adapter: Path, plan: Plan, out: Path, dtype: str | None) -> list[File]:
-    """Write the configuration, and copy what is beside the weights; the tokenizer of the adapter where it brings one."""
+def _tokenizer(adapter: Path) -> list[Path]:
+    """The files of the tokenizer that an adapter brings; none where it brings none."""
+    found = small_files(adapter, _TOKENIZER, ())
+    return found if any(is_like(path.name, _VOCABULARIES) for path in found) else []
+
+
+def _small_files(base: Checkpoint, tokenizer: list[Path], plan: Plan, out: Path, dtype: str | None) -> list[File]:
+    """Write the configuration, and copy what is beside the weights, with the adapter's `tokenizer` in place of the base's."""
     files = copy_small_files(base.folder, out, _config(base, plan, dtype))
-    names = [path.name for path in sorted(adapter.iterdir()) if path.is_file()]
-    if not any(_is_like(name, _VOCABULARIES) for name in names):
+    if not tokenizer:
         return files
-    kept = [file for file in files if not _is_like(file.path, _TOKENIZER)]
     try:
         for file in files:
-            if file not in kept:
+            if is_like(file.path, _TOKENIZER):
                 (out / file.path).unlink()
-        for name in names:
-            if _is_like(name, _TOKENIZER):
-                write_whole(out / name, (adapter / name).read_bytes())
-                kept.append(File(path=name, size=(out / name).stat().st_size, sha256=sha256_of(out / name)))
+        contents = {path.name: path.read_bytes() for path in tokenizer}
     except OSError as error:
-        raise ZooError(f"The tokenizer cannot be copied from {adapter} to {out}: {error.strerror or error}.") from error
-    return kept
+        raise ZooError(
+            f"The tokenizer {tokenizer[0].parent} cannot be copied to {out}: {error.strerror or error}."
+        ) from error
+    return [*(file for file in files if not is_like(file.path, _TOKENIZER)), *write_small_files(out, contents)]
 
 
 def _config(base: Checkpoint, plan: Plan, dtype: str | None) -> dict[str, Any]:
@@ -156,7 +159,3 @@ def _config(base: Checkpoint, plan: Plan, dtype: str | None) -> dict[str, Any]:
         name = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
         config[name] = str(TORCH_DTYPES[dtype]).removeprefix("torch.")
     return config
-
-
-def _is_like(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

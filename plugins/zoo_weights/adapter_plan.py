@@ -15,6 +15,7 @@ from zoo_weights.adapter_settings import CONFIG, Settings, read_settings
 from zoo_weights.checkpoint import TORCH_DTYPES, Checkpoint, Stored
 from zoo_weights.delta_vocabulary import first_difference, tokens_of
 from zoo_weights.layout import Planned
+from zoo_weights.small_files import small_files
 
 WEIGHTS = "adapter_model.safetensors"
 PICKLED = "adapter_model.bin"
@@ -119,6 +120,7 @@ class Adapter:
 
 def plan_of(base: Checkpoint, adapter: Adapter, dtype: str | None) -> Plan:
     """What is to be done to every tensor, in the order in which the base has them. Raises `WeightsError`."""
+    small_files(base.folder)  # told now where they may not be copied, and not when the weights are written
     names = _Names(base, adapter)
     changes = {names.of(f"{module}.weight"): _change(names, module) for module in adapter.matrices}
     wholes = {names.of(name): name for name in adapter.wholes}
@@ -201,7 +203,11 @@ def _change(names: _Names, module: str) -> Change:
             "different adapters."
         )
     kind: Literal["linear", "inputs_first", "embedding"] = "embedding" if in_embedding else "linear"
-    if kind == "linear" and names.base.facts.config.get("model_type") in _INPUTS_FIRST and not _is_vocabulary(module):
+    if (
+        kind == "linear"
+        and str(names.base.facts.config.get("model_type")) in _INPUTS_FIRST
+        and not _is_vocabulary(module)
+    ):
         kind = "inputs_first"
     change = Change(module, kind, found[a], found[b], found.get("magnitude_vector", ""), settings.scaling(module))
     _require_fitting(names, change, weight)

@@ -5,7 +5,7 @@ Whatever would change how the adapter is to be merged, and is not known here, is
 
 from __future__ import annotations
 
-import json
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+import regex
 
 from zoo_core import WeightsError
+from zoo_weights.small_files import json_of
 
 CONFIG = "adapter_config.json"
-#: The largest configuration that is read.
-_MAX_CONFIG = 20_000_000
 #: Ways to begin a training that leave the base as it is; the others also change the base when an adapter is loaded.
 _PLAIN_BEGINNINGS = (None, True, False, "gaussian", "eva", "orthogonal")
 #: Fields that say where an adapter came from or how it was trained, and nothing of how it is merged. `fan_in_fan_out` is
@@ -28,6 +28,12 @@ _WITHOUT_EFFECT = {
     *("corda_config", "eva_config", "fan_in_fan_out", "loftq_config", "lora_dropout", "lora_ga_config"),
     *("megatron_core", "merge_weights", "qalora_group_size", "runtime_config"),
 }
+
+#: The most patterns of an adapter, the most repetitions that one may count, and how many seconds it may look at a name: a
+#: pattern from a stranger could look forever. Networks have some thousands of modules.
+_MOST_PATTERNS = 10_000
+_MOST_REPEATS = 10_000
+_PATIENCE = 2.0
 
 _Names = list[str] | str | None
 _Value = TypeVar("_Value", int, float)
@@ -89,16 +95,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def _layer(self, module: str) -> int | None:
         """The number of the layer that a module is in."""
-        patterns = [self.layers_pattern] if isinstance(self.layers_pattern, str) else self.layers_pattern
-        wholes = [rf"(?:^|.*?\.){pattern}\.(?P<layer>\d+)\." for pattern in patterns or []]
-        found = (re.match(whole, module) for whole in wholes or [r".*?\.[^.]*\.(?P<layer>\d+)\."])
+        found = (_match(whole, module) for whole in self._layers() or [r".*?\.[^.]*\.(?P<layer>\d{1,9})\."])
         return next((int(match["layer"]) for match in found if match), None)
+
+    def _layers(self) -> list[str]:
+        patterns = [self.layers_pattern] if isinstance(self.layers_pattern, str) else self.layers_pattern
+        return [rf"(?:^|.*?\.){pattern}\.(?P<layer>\d{{1,9}})\." for pattern in patterns or []]
+
+    def patterns(self) -> list[str]:
+        """The regular expressions of the configuration, as they are used."""
+        names = [each for each in (self.target_modules, self.exclude_modules) if isinstance(each, str)]
+        ends = map(_at_the_end, [*(self.rank_pattern or {}), *(self.alpha_pattern or {})])
+        return [*names, *self._layers(), *ends]
 
 
 def read_settings(folder: Path) -> Settings:
     """The configuration in an adapter's folder. Raises `WeightsError` for one that is no LoRA's, or that asks for more."""
     path = folder / CONFIG
-    data = _json(path)
+    data = json_of(path)
+    if not data:
+        raise WeightsError(f"The folder {folder} has no {CONFIG}, or an empty one, so it is not an adapter.")
     kind = str(data.get("peft_type"))
     if kind != "LORA":
         raise WeightsError(f"The adapter {folder} is of the kind {kind[:40]}; only LoRA adapters can be merged.")
@@ -109,9 +125,8 @@ def read_settings(folder: Path) -> Settings:
         )
     try:
         settings = msgspec.convert({name: data[name] for name in data if name in Settings.__struct_fields__}, Settings)
-        for pattern in _patterns(settings):
-            re.compile(pattern)
-    except (msgspec.ValidationError, re.error) as error:
+        _require_harmless(settings.patterns())
+    except (msgspec.ValidationError, ValueError) as error:
         raise WeightsError(f"The configuration {path} cannot be used: {error}.") from None
     if settings.init_lora_weights not in _PLAIN_BEGINNINGS:
         raise WeightsError(
@@ -121,46 +136,51 @@ def read_settings(folder: Path) -> Settings:
     return settings
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_CONFIG:
-            raise ValueError("it is too large")
-        data = json.loads(path.read_bytes())
-        if not isinstance(data, dict):
-            raise ValueError("an object was expected")
-    except FileNotFoundError:
-        raise WeightsError(f"The folder {path.parent} has no {path.name}, so it is not an adapter.") from None
-    except OSError as error:
-        raise WeightsError(f"The file {path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise WeightsError(f"The file {path} is no JSON that can be read: {reason}.") from None
-    return data
-
-
-def _patterns(settings: Settings) -> list[str]:
-    """The regular expressions of a configuration."""
-    names = [settings.target_modules, settings.exclude_modules, settings.layers_pattern]
-    texts = [each for each in names if isinstance(each, str)]
-    lists = [settings.layers_pattern] if isinstance(settings.layers_pattern, list) else []
-    return [
-        *texts,
-        *(text for each in lists for text in each),
-        *(settings.rank_pattern or {}),
-        *(settings.alpha_pattern or {}),
-    ]
+def _require_harmless(patterns: list[str]) -> None:
+    """Raise `ValueError` for regular expressions that peft would not understand, or that take too much to compile."""
+    if len(patterns) > _MOST_PATTERNS:
+        raise ValueError(f"it has {len(patterns):,} patterns")
+    for pattern in patterns:
+        counts = re.findall(r"[{,](\d+)(?=[,}])", pattern)
+        if any(len(count) > 4 for count in counts) or math.prod(max(int(each), 1) for each in counts) > _MOST_REPEATS:
+            raise ValueError(f"the pattern '{pattern[:60]}' counts too many repetitions")
+        try:
+            re.compile(pattern)
+            _compiled(pattern)
+        except (re.error, regex.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"the pattern '{pattern[:60]}' is none ({str(error)[:100]})") from None
 
 
 def _is_named(names: _Names, module: str) -> bool:
     """Whether a module is meant: a list names it whole or by its last parts, a single text is a regular expression."""
     if isinstance(names, str):
-        return re.fullmatch(names, module) is not None
+        return _match(names, module, whole=True) is not None
     return any(module == name or module.endswith(f".{name}") for name in names or [])
 
 
 def _of_pattern(patterns: Mapping[str, _Value] | None, module: str, otherwise: _Value) -> _Value:
     """The value of the first pattern that fits the end of a module's name."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return otherwise
+    fitting = (value for pattern, value in (patterns or {}).items() if _match(_at_the_end(pattern), module))
+    return next(fitting, otherwise)
+
+
+def _at_the_end(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"
+
+
+def _match(pattern: str, module: str, *, whole: bool = False) -> Any:
+    """How a pattern fits a module's name, or None. Raises `WeightsError` where that takes too long to say."""
+    try:
+        compiled = _compiled(pattern)
+        return compiled.fullmatch(module, timeout=_PATIENCE) if whole else compiled.match(module, timeout=_PATIENCE)
+    except TimeoutError:
+        raise WeightsError(
+            f"The pattern '{pattern[:60]}' in the adapter's {CONFIG} takes too long to compare with '{module[:60]}'; "
+            "do not use this adapter."
+        ) from None
+
+
+@functools.lru_cache(maxsize=_MOST_PATTERNS)
+def _compiled(pattern: str) -> Any:
+    """A pattern for the library regex, which unlike Python's own can be told to give up."""
+    return regex.compile(pattern)

@@ -164,7 +164,7 @@ def as_bytes(tensor: torch.Tensor) -> Any:
 
 def _require_whole(folder: Path, weights: list[str], tensors: Mapping[str, Stored]) -> None:
     """Raise `WeightsError` unless the index names every tensor in its file, and no shard is missing."""
-    index = next((path for path in sorted(folder.glob(f"*{_INDEX}"))), None)
+    index = next((path for path in sorted(folder.glob(f"[!.]*{_INDEX}"))), None)
     if index is not None and "model.safetensors" not in weights:
         named: dict[str, str] = json.loads(index.read_bytes())["weight_map"]
         here = {name: tensor.file for name, tensor in tensors.items()}

@@ -41,7 +41,7 @@ def run(zoo: Zoo, *, source: str, weights: Path | None, target: Path, name: str,
     name = card_name(name, target)
     side = _side(zoo, source, weights)
     found = find_pickled(side.folder, code=side.card is not None and side.card.runtime.remote_code)
-    with making(target, has_converted) as folder:
+    with making(target, JOURNAL, has_converted) as folder:
         shards = convert(found, folder, progress)
         card = _write_card(folder, name, side, found, shards) if side.card else None
         (folder / JOURNAL).unlink()

@@ -17,10 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import msgspec
 
@@ -35,6 +34,7 @@ from zoo_core import (
     sha256_of,
     write_whole,
 )
+from zoo_weights.small_files import is_like, json_of, small_files
 from zoo_weights.writing import WrongResult
 
 #: What was finished by an earlier run with the same inputs, in the folder that is written to.
@@ -101,7 +101,7 @@ class _Answer(msgspec.Struct, kw_only=True):
     """A line of the process."""
 
     refused: str = ""
-    errno: int = 0
+    errno: Annotated[int, msgspec.Meta(ge=0, le=4095)] = 0
     bytes: int = 0
     of: int = 0
     done: _Found | None = None
@@ -137,7 +137,7 @@ def find_pickled(folder: Path, *, code: bool = False) -> Source:
     else:
         names = [f"model-{n:05d}-of-{len(pickled):05d}.safetensors" for n in range(1, len(pickled) + 1)]
     wanted = (*_COPIED, "*.py") if code else _COPIED
-    copied = [path for path in sizes if _is_like(path, wanted) and not _is_like(path, _NOT_COPIED)]
+    copied = [path.name for path in small_files(folder, wanted, _NOT_COPIED)]
     used = {*pickled, *copied, _PICKLED_INDEX, "zoo.yaml"}
     return Source(
         folder=folder,
@@ -194,8 +194,8 @@ def _index(folder: Path) -> dict[str, str]:
     """Which file holds each tensor, as the index of the pickled files says."""
     path = folder / _PICKLED_INDEX
     try:
-        places: dict[str, str] = msgspec.convert(json.loads(path.read_bytes())["weight_map"], dict[str, str])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        places = msgspec.convert(json_of(path)["weight_map"], dict[str, str])
+    except (WeightsError, ValueError, KeyError):
         raise WeightsError(f"The index {path} cannot be read; get the folder again.") from None
     if not places or not all(_PICKLED.fullmatch(name) and "/" not in name for name in places.values()):
         raise WeightsError(f"The index {path} names no pickled files of this folder; get the folder again.")
@@ -204,7 +204,7 @@ def _index(folder: Path) -> dict[str, str]:
 
 def _weights(folder: Path, sizes: dict[str, int]) -> list[str]:
     """The pickled files of a folder without an index that hold its weights."""
-    found = sorted(path for path in sizes if _PICKLED.fullmatch(path) and not _is_like(path, _OTHERS))
+    found = sorted(path for path in sizes if _PICKLED.fullmatch(path) and not is_like(path, _OTHERS))
     if any(_ORIGINAL.fullmatch(path) for path in found):
         raise WeightsError(
             f"The weights in {folder} ({found[0]}) are in the layout of LLaMA's first release, whose tensors are called "
@@ -230,13 +230,13 @@ def _weights(folder: Path, sizes: dict[str, int]) -> list[str]:
 def _ties(folder: Path) -> bool:
     """Whether transformers gives the output layer the numbers of the embedding when it loads the model of a folder."""
     try:
-        config = json.loads((folder / "config.json").read_bytes())
+        config = json_of(folder / "config.json")
         if isinstance(said := config.get("tie_word_embeddings"), bool):
             return said
         from transformers import CONFIG_MAPPING
 
         return bool(CONFIG_MAPPING[config["model_type"]]().tie_word_embeddings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RecursionError):
+    except (WeightsError, ValueError, KeyError, TypeError, AttributeError, ImportError):
         return False  # both are written then, and none is missing
 
 
@@ -389,10 +389,6 @@ def _read(path: Path, start: int, count: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
         return file.read(count)
-
-
-def _is_like(path: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _size(path: Path) -> int:

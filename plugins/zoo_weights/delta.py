@@ -149,7 +149,7 @@ def _lost(again: Again) -> str:
 
 def _norms(checkpoint: Checkpoint, keeps: Sequence[str]) -> list[str]:
     """The weights of the norms, where it is known of the architecture that they begin at one."""
-    if checkpoint.facts.config.get("model_type") not in _NORMS_FROM_ONE:
+    if str(checkpoint.facts.config.get("model_type")) not in _NORMS_FROM_ONE:
         return []
     return [
         name

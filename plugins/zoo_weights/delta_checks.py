@@ -16,6 +16,7 @@ from zoo_core import ModelCard, WeightsError
 from zoo_weights.checkpoint import TORCH_DTYPES, Checkpoint, Stored
 from zoo_weights.delta_vocabulary import first_difference, tokens_of
 from zoo_weights.layout import Planned
+from zoo_weights.small_files import small_files
 
 #: Tensors with a row for each token of the vocabulary.
 _VOCABULARY = re.compile(
@@ -75,17 +76,30 @@ class Step(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What `other` is called in sentences, and whether it is a delta; else its delta is to be made."""
+    """What `other` is called in sentences, and whether it is a delta; else its delta is to be made.
+
+    `command` is the one whose options tell what no card tells, whichever command the user has given.
+    """
 
     other: str = "delta"
     is_delta: bool = True
 
+    @property
+    def command(self) -> str:
+        return "zoo merge delta" if self.is_delta else "zoo delta make"
+
 
 def plan_of(base: Checkpoint, other: Checkpoint, policy: Policy, dtype: str | None, words: Words) -> list[Step]:
     """What is to be computed for every tensor, in the order in which `other` has them. Raises `WeightsError`."""
+    small_files(other.folder)  # told now where they may not be copied, and not when the weights are written
     _require_same_network(base, other, words)
     names = _paired(base, other, policy, words)
     steps = [_step(base, other, name, names[name], policy, dtype, words) for name in other.tensors if name in names]
+    if not any(step.base for step in steps):
+        raise WeightsError(
+            f"All tensors of the {words.other} {other.folder} are to be kept whole, so that nothing of the base would be used; "
+            "keep fewer of them."
+        )
     _require_vocabulary(other, steps, policy, words)
     if any(_VOCABULARY.search(step.tensor.name) and step.base for step in steps):
         _require_same_tokens(base, other, words)
@@ -174,7 +188,7 @@ def _lonely_sentence(base: Checkpoint, other: Checkpoint, lonely: list[str], mis
             told.append(f"{len(names):,} of the {side} alone ({few})")
     return (
         f"The base {base.folder} and the {words.other} {other.folder} do not have the same tensors: {' and '.join(told)}; "
-        "name the base that it was made from, or what is taken from the delta whole with --keep."
+        f"name the base that it was made from, or with --keep of {words.command} what the delta holds whole."
     )
 
 
@@ -191,7 +205,8 @@ def _step(
     if not same and grown and policy.new_rows is None:
         raise WeightsError(
             f"The {words.other} {other.folder} has {theirs.rows:,} rows of '{name}', the base {base.folder} {ours.rows:,}: "
-            "say with --new-rows what those that the base lacks count as, zero (as in LLM Zoo's own deltas) or mean."
+            f"say with --new-rows of {words.command} what those that the base lacks count as, zero (as in LLM Zoo's own "
+            "deltas) or mean."
         )
     if not (same or grown):
         raise WeightsError(
@@ -218,7 +233,7 @@ def _dtype(base: Checkpoint, other: Checkpoint, name: str, twin: str, dtype: str
         return ours
     raise WeightsError(
         f"The base {base.folder} has '{twin}' as {ours}, the {words.other} {other.folder} as {theirs}; take a base of the same "
-        "dtype, or say with --dtype which one the result is to have."
+        f"dtype, or say with --dtype of {words.command} which one the result is to have."
     )
 
 

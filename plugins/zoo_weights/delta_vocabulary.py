@@ -23,7 +23,7 @@ def tokens_of(folder: Path, *, added: bool) -> dict[int, str] | None:
             return _of_json(_content(folder / "tokenizer.json"), added)
         if (folder / "tokenizer.model").is_file():
             return dict(enumerate(_pieces(_content(folder / "tokenizer.model"))))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise WeightsError(f"The tokenizer in {folder} cannot be read; get its files again.") from None
     except OSError as error:
         raise WeightsError(f"The tokenizer in {folder} cannot be read: {error.strerror or error}.") from error
@@ -55,7 +55,7 @@ def _pieces(content: bytes) -> Iterator[str]:
     """The pieces of a SentencePiece model: a protocol buffer whose field 1 is a piece, whose own field 1 is its text."""
     for number, value in _fields(content):
         if number == 1:
-            yield next(text for field, text in _fields(value) if field == 1).decode()
+            yield next((text for field, text in _fields(value) if field == 1), b"").decode()
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -87,6 +87,8 @@ def _number(content: bytes, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 128:
             return value, position
+        if shift > 63:
+            raise ValueError
 
 
 def _content(path: Path) -> bytes:

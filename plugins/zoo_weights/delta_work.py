@@ -23,12 +23,12 @@ from zoo_core import (
     is_name,
     is_path,
     open_session,
-    read_card,
+    own_card,
     verify_files,
 )
 from zoo_weights.checkpoint import Checkpoint
 from zoo_weights.delta import Made, apply_delta, make_delta
-from zoo_weights.delta_cards import CARD_FILE, Side, family_of, write_delta_card, write_merged_card
+from zoo_weights.delta_cards import Side, family_of, write_delta_card, write_merged_card
 from zoo_weights.delta_checks import Policy
 from zoo_weights.target import making, require_free
 
@@ -119,7 +119,9 @@ def card_name(wish: str, target: Path) -> str:
     """The id of the card that is written: what the user says, else the folder's name. Raises `UsageProblem`."""
     name = wish or re.sub(r"[^a-z0-9._-]+", "-", target.resolve().name.lower()).strip("-._")[:80]
     if not is_name(name):
-        raise UsageProblem(f"'{name}' cannot be a card's id; give one of a-z, 0-9, '.', '_' and '-' with --name.")
+        raise UsageProblem(
+            f"'{name or target.name}' cannot be a card's id; give one of a-z, 0-9, '.', '_' and '-' with --name."
+        )
     return name
 
 
@@ -136,6 +138,8 @@ def _delta(zoo: Zoo, model: str, folder: str) -> Side:
         card, path = zoo.catalog.model(model)
         given = expanded(folder) if folder else None
         side = Side(find_weights(card, path, given, model), card, card.id)
+    if (side.folder / "adapter_config.json").is_file():
+        raise UsageProblem(f"{side.folder} holds an adapter and no delta; merge it with zoo merge adapter.")
     if side.card and (side.card.lineage is None or side.card.lineage.relation != "delta"):
         raise UsageProblem(
             f"The card of '{side.card.id}' does not say that it is a delta; name a delta, or a folder without card."
@@ -166,11 +170,10 @@ def side_of(zoo: Zoo, reference: str, option: str) -> Side:
     """A folder of weights, or the verified ones of a card."""
     folder = expanded(reference)
     if folder.is_dir():
-        card = read_card(folder / CARD_FILE) if (folder / CARD_FILE).is_file() else None
-        if isinstance(card, ModelCard):
-            verify_files(card.id, card.files, folder)
-            return Side(folder, card, card.id)
-        return Side(folder)
+        if (card := own_card(folder)) is None:
+            return Side(folder)
+        verify_files(card.id, card.files, folder)
+        return Side(folder, card, card.id)
     if is_path(reference) and not reference.endswith((".yaml", ".yml")):
         raise NotFound(f"There is no folder {folder}; say with {option} where the weights are.")
     found, path = zoo.catalog.model(reference)

@@ -23,6 +23,8 @@ from zoo_weights.target import keeping
 
 #: The file by which a folder with an adapter is known.
 ADAPTER = "adapter_config.json"
+#: The files of weights that transformers loads where it is not told of others, the first that is there.
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class TransformersFamily:
@@ -49,6 +51,7 @@ class TransformersFamily:
 
         Raises `WeightsError` for a delta, an adapter, quantized weights, those of another class, and where tensors are missing.
         """
+        _require_own_files(folder)
         if loading.packed is not None:
             return loading.packed.load(self.loads(), folder, loading)
         self._require_whole_model(folder)
@@ -104,13 +107,7 @@ class TransformersFamily:
 
     def _require_whole_model(self, folder: Path) -> None:
         """Raise `WeightsError` for weights that this class would make nonsense of."""
-        if (folder / ADAPTER).is_file():
-            raise WeightsError(
-                f"The folder {folder} holds an adapter, which is no model by itself; merge it into its base: "
-                f"zoo merge adapter --base BASE --adapter {folder} --target NEW"
-            )
         with Checkpoint.open(folder) as checkpoint:
-            _require_own_files(checkpoint)
             self._require_class(checkpoint)
             if looks_like_delta(checkpoint):
                 raise WeightsError(
@@ -139,14 +136,19 @@ class TransformersFamily:
             )
 
 
-def _require_own_files(checkpoint: Checkpoint) -> None:
-    """Raise `WeightsError` where transformers would load other files than those that were looked at."""
-    folder = checkpoint.folder
-    others = sorted(path.name for path in folder.glob("shard-*-model-*.safetensors"))
-    if said := others or checkpoint.config.get("transformers_weights"):
-        what = said[0] if isinstance(said, list) else said
+def _require_own_files(folder: Path) -> None:
+    """Raise `WeightsError` where transformers would load other files than the usual ones, which are looked at."""
+    if (folder / ADAPTER).is_file():
         raise WeightsError(
-            f"The folder {folder} has its weights in several forms, '{str(what)[:80]}' beside the usual files; keep one of them."
+            f"The folder {folder} holds an adapter, which is no model by itself; merge it into its base: "
+            f"zoo merge adapter --base BASE --adapter {folder} --target NEW"
+        )
+    usual = next((name for name in (SINGLE, INDEX) if (folder / name).is_file()), "")
+    said = json_of(folder / "config.json").get("transformers_weights", usual)
+    others = sorted(path.name for path in folder.glob("shard-*-model-*.safetensors"))
+    if others or said != usual:
+        raise WeightsError(
+            f"The folder {folder} has its weights twice, in '{str((others or [said])[0])[:80]}' too; keep only the usual files."
         )
 
 

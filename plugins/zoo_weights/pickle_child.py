@@ -29,6 +29,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 OUTPUTS = ("lm_head.weight", "embed_out.weight")
 #: Memory beyond the file's own size that reading may take, in bytes.
 ROOM = 1 << 30
+#: The seconds of computing that it may take, and the bytes that it handles in a second where it is slow.
+PATIENCE, PACE = 600, 5_000_000
 #: Numbers that are looked at and written at a time.
 PIECE = 1 << 22
 #: The most names that are told of one kind.
@@ -248,10 +250,11 @@ def _warm_up(torch: Any) -> None:
 
 
 def _limit(size: int) -> None:
-    """Limit memory, open files, the size of what is written, processes and threads, as far as the system does it."""
+    """Limit memory, time, open files, the size of what is written, processes and threads, as far as the system does it."""
     if resource is None:
         return
     limits = {resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 2 * size + ROOM // 512}
+    limits[resource.RLIMIT_CPU] = PATIENCE + size // PACE
     if hasattr(resource, "RLIMIT_NPROC"):
         limits[resource.RLIMIT_NPROC] = 0
     try:

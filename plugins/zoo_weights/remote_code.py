@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
+import re
 import shutil
 import sys
 import tempfile
@@ -20,8 +20,34 @@ from typing import Any
 
 import transformers
 from transformers import CONFIG_MAPPING, dynamic_module_utils
+from transformers.integrations import hub_kernels
 
 from zoo_core import WeightsError
+from zoo_weights.small_files import json_of
+
+#: How tokenizers' classes are called.
+_TOKENIZERS = re.compile(r"(Tokenizer(Fast)?|Backend)\Z")
+
+#: What a configuration may choose to compute with, such as a package that is not here, or a kernel of a hub: left to
+#: transformers, for the model and all of its parts.
+UNCHOSEN: dict[str, None] = {"attn_implementation": None, "experts_implementation": None}
+
+
+def _refuse(*_: object) -> None:
+    raise WeightsError("A part of the model is in code of its own, which is never run; use a copy without it.")
+
+
+def _no_kernel(name: str, *_: object, **unused: object) -> None:
+    raise FileNotFoundError(f"the kernel {name} is code from a hub, which is never run")
+
+
+# Of a part of a model transformers asks on the terminal whether its code may run, whatever it was told of the whole. With no
+# time to answer it refuses, in our words: code is allowed by its digest, and nowhere else.
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+dynamic_module_utils._raise_timeout_error = _refuse
+# Where the package `kernels` is installed, configurations and some architectures have transformers fetch code from a hub and
+# run it. What it takes for a file that is not there is computed by its own code.
+hub_kernels.get_kernel = _no_kernel
 
 
 def needs_code(folder: Path, model_class: Any) -> bool:
@@ -29,7 +55,7 @@ def needs_code(folder: Path, model_class: Any) -> bool:
 
     Where it has them, its own are used, as it does without being told otherwise, and the checkpoint's code is left alone.
     """
-    config, tokenizer = (_read(folder / name) for name in ("config.json", "tokenizer_config.json"))
+    config, tokenizer = (json_of(folder / name) for name in ("config.json", "tokenizer_config.json"))
     kind, names = config.get("model_type"), config.get("architectures")
     known = CONFIG_MAPPING[kind] if isinstance(kind, str) and kind in CONFIG_MAPPING else None
     mapping = getattr(model_class, "_model_mapping", None)
@@ -38,6 +64,17 @@ def needs_code(folder: Path, model_class: Any) -> bool:
     said = [*names] if isinstance(names, list) and "auto_map" in config else []
     said += [tokenizer.get("tokenizer_class")] if "auto_map" in tokenizer else []
     return not all(isinstance(name, str) and hasattr(transformers, name) for name in said)
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raise `WeightsError` where the tokenizer is to be of a class of transformers that is none.
+
+    It would be loaded all the same, whatever its class then does with the folder.
+    """
+    for name in ("tokenizer_config.json", "config.json"):
+        said = json_of(folder / name).get("tokenizer_class")
+        if isinstance(said, str) and not _TOKENIZERS.search(said) and hasattr(transformers, said):
+            raise WeightsError(f"The file {folder / name} names the tokenizer class '{said[:80]}', which is none.")
 
 
 @contextlib.contextmanager
@@ -69,13 +106,3 @@ def _use_own_modules() -> None:
     name = dynamic_module_utils.TRANSFORMERS_DYNAMIC_MODULE_NAME
     if (before := sys.modules.get(name)) is not None:  # of whoever ran such code in this process before the zoo
         before.__path__.insert(0, str(place / name))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"The file {path} cannot be read: {error}.") from None
-    return data if isinstance(data, dict) else {}

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from zoo_core import UsageProblem, ZooError
-from zoo_weights.writing import WrongResult, has_finished
+from zoo_weights.writing import JOURNAL, WrongResult, has_finished
 
 
 def require_free(target: Path) -> None:
-    """Raise `UsageProblem` where something is at a target already."""
+    """Raise `UsageProblem` where something is at a target already, or where no folder can get its name."""
+    if target.name in ("", ".."):
+        raise UsageProblem(f"'{target}' is no name of a folder to make; write one, such as ./new.")
     try:
-        taken = not target.is_dir() or any(target.iterdir()) if target.exists() else target.is_symlink()
+        taken = target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir())))
     except OSError as error:
         raise ZooError(f"The folder {target} cannot be looked at: {error.strerror or error}.") from error
     if taken:
@@ -28,27 +30,38 @@ def require_free(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def making(target: Path, finished: Callable[[Path], bool] = has_finished) -> Iterator[Path]:
+def making(target: Path, journal: str = JOURNAL, finished: Callable[[Path], bool] = has_finished) -> Iterator[Path]:
     """A folder to work in, which gets the name `target` when the block ends well.
 
-    After a failure only work is kept of which `finished` says that it need not be done again. Raises `UsageProblem` where
-    the target is taken or being made by another run.
+    After a failure only work is kept of which `finished` says that it need not be done again. `journal` is the file by which
+    a folder is known as that of such work. Raises `UsageProblem` where the target is taken or being made by another run.
     """
     require_free(target)
     folder = target.with_name(f"{target.name}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
-            try:
+            if any(folder.iterdir()) and not (folder / journal).is_file():
+                raise UsageProblem(
+                    f"{folder} holds something else than unfinished work of this kind; choose another folder."
+                )
+            with keeping(folder, finished):
                 yield folder
-            except BaseException as error:
-                if isinstance(error, WrongResult) or not (finished(folder) or isinstance(error, UsageProblem)):
-                    shutil.rmtree(folder, ignore_errors=True)
-                raise
             require_free(target)
             folder.replace(target)
     except OSError as error:
         raise ZooError(f"The folder {target} cannot be made: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def keeping(folder: Path, finished: Callable[[Path], bool] = has_finished) -> Iterator[None]:
+    """Remove a folder when the block fails, unless an interrupted run can go on from what is in it."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, WrongResult) or not (finished(folder) or isinstance(error, UsageProblem)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

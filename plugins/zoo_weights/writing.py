@@ -10,16 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import itertools
 import json
 import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import torch
@@ -34,6 +33,8 @@ INDEX = "model.safetensors.index.json"
 SHARD_SIZE = 5_000_000_000
 #: Bytes after which the disk is told to begin.
 FLUSH_SIZE = 128_000_000
+#: Threads that make pieces. One digests while the others read, compute and write, so that more than these would wait.
+THREADS = 4
 #: Gives the rows of a tensor from the first number up to the second. Called by several threads.
 Make = Callable[[str, int, int], torch.Tensor]
 #: Told the share of the work that is done (0 to 1) and a line to show.
@@ -67,11 +68,26 @@ class _Journal(msgspec.Struct, kw_only=True):
     shards: list[_Shard] = []
 
 
-class _Made(NamedTuple):
-    """The bytes of a piece and the sum of its numbers."""
+class _Found:
+    """What is found out of a file while it is written: its digest, and sum and digest of each tensor that is measured."""
 
-    content: memoryview
-    total: float
+    def __init__(self, header: bytes, measured: Sequence[Planned]) -> None:
+        self._whole = hashlib.sha256(header)
+        self._digests = {each.name: hashlib.sha256() for each in measured}
+        self._totals = dict.fromkeys(self._digests, 0.0)
+
+    def add(self, name: str, content: memoryview, total: float) -> None:
+        """The next bytes of a tensor, and the sum of the numbers in them."""
+        self._whole.update(content)
+        if name in self._digests:
+            self._digests[name].update(content)
+            self._totals[name] += total
+
+    def shard(self, name: str, size: int) -> _Shard:
+        """What was found, for the journal."""
+        file = File(path=name, size=size, sha256=self._whole.hexdigest())
+        digests = {tensor: digest.hexdigest() for tensor, digest in self._digests.items()}
+        return _Shard(file=file, total=math.fsum(self._totals.values()), digests=digests)
 
 
 def write_checkpoint(
@@ -95,7 +111,7 @@ def write_checkpoint(
     shards = spread(plan, shard_size)
     facts = {"made_from": made_from, "shards": shards, "measure": measure}
     key = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()
-    writer = _Writer(folder, shards, make, threads or min(4, os.cpu_count() or 1), measure, progress)
+    writer = _Writer(folder, shards, make, threads or THREADS, measure, progress)
     try:
         writer.begin(key)
         for name in shards:
@@ -194,44 +210,38 @@ class _Writer:
 
     def _stream(self, file: int, name: str, header: bytes, tensors: Sequence[Planned]) -> _Shard:
         """Make the pieces of a file by several threads, and digest them in their order."""
-        whole = hashlib.sha256(header)
-        totals: dict[str, float] = dict.fromkeys((each.name for each in tensors), 0.0)
-        parts = {each.name: hashlib.sha256() for each in tensors} if self._measure else {}
+        found = _Found(header, tensors if self._measure else [])
         _write_at(file, memoryview(header), 0)
         with (
             _one_thread_each(),
             _flushing(file) as flush,
-            contextlib.closing(self._made(file, pieces_of(tensors, len(header)))) as made,
+            contextlib.closing(self._made(file, pieces_of(tensors, len(header)), found)) as made,
         ):
-            for piece, (content, total) in made:
-                whole.update(content)
-                if self._measure:
-                    parts[piece.tensor.name].update(content)
-                    totals[piece.tensor.name] += total
-                flush(len(content))
-                self._told(len(content), name)
-        size = len(header) + sum(each.size for each in tensors)
-        found = File(path=name, size=size, sha256=whole.hexdigest())
-        digests = {tensor: digest.hexdigest() for tensor, digest in parts.items()}
-        return _Shard(file=found, total=math.fsum(totals.values()), digests=digests)
+            for count in made:
+                flush(count)
+                self._told(count, name)
+        return found.shard(name, len(header) + sum(each.size for each in tensors))
 
-    def _made(self, file: int, pieces: Iterator[Piece]) -> Generator[tuple[Piece, _Made]]:
-        """The pieces in their order, a few of them made ahead. What is under way when nobody wants more is dropped."""
-        waiting: deque[tuple[Piece, Future[_Made]]] = deque()
+    def _made(self, file: int, pieces: Iterable[Piece], found: _Found) -> Generator[int]:
+        """Make the pieces, a few at a time, and tell the bytes of each. What is not begun when nobody wants more is dropped."""
+        waiting: deque[Future[int]] = deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="make")
         try:
-            ahead = itertools.islice(pieces, 2 * self._threads)
-            waiting.extend((piece, pool.submit(self._piece, file, piece)) for piece in ahead)
+            for piece in pieces:
+                before = waiting[-1] if waiting else None
+                waiting.append(pool.submit(self._piece, file, piece, found, before))
+                if len(waiting) > 2 * self._threads:
+                    yield waiting.popleft().result()
             while waiting:
-                piece, future = waiting.popleft()
-                made = future.result()
-                waiting.extend((each, pool.submit(self._piece, file, each)) for each in itertools.islice(pieces, 1))
-                yield piece, made
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _piece(self, file: int, piece: Piece) -> _Made:
-        """Make rows of a tensor, look at them, and write them where they belong."""
+    def _piece(self, file: int, piece: Piece, found: _Found, before: Future[int] | None) -> int:
+        """Make rows of a tensor, look at them, write them where they belong, and digest them when it is their turn.
+
+        One thread does it all, because a piece stays in the caches of the processor that made it.
+        """
         tensor = self._make(piece.tensor.name, piece.start, piece.stop)
         shape = (piece.stop - piece.start, *piece.tensor.shape[1:]) if piece.tensor.shape else ()
         if tuple(tensor.shape) != shape or FILE_DTYPES[tensor.dtype] != piece.tensor.dtype:
@@ -241,7 +251,10 @@ class _Writer:
         total = float(tensor.sum(dtype=torch.float64)) if self._measure else 0.0
         content = memoryview(as_bytes(tensor.contiguous()))
         _write_at(file, content, piece.position)
-        return _Made(content, total)
+        if before is not None:
+            before.result()  # begun earlier, so that it ends; where it failed, this piece does too
+        found.add(piece.tensor.name, content, total)
+        return len(content)
 
     def _told(self, count: int, line: str) -> None:
         self._done += count

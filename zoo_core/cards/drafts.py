@@ -20,7 +20,7 @@ from zoo_core.catalog import CARD_FILE
 from zoo_core.checkpoints.facts import checkpoint_facts
 from zoo_core.checkpoints.gguf import with_metadata
 from zoo_core.checkpoints.inspection import FolderView
-from zoo_core.errors import CardError, NotFound, Unreachable, UsageProblem, ZooError
+from zoo_core.errors import CardError, NotFound, Unreachable, UsageProblem, WeightsError, ZooError
 from zoo_core.files import write_whole
 from zoo_core.names import is_name
 from zoo_core.paths import cache_folder
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zoo_core.zoo import Zoo
 
 GGUF = ".gguf"
+_SUFFIXES = (GGUF, ".safetensors", ".bin", ".pt", ".pth")
 #: How the parts of a model that is spread over several files are called.
 _PART = re.compile(r"(.+)-\d{5}-of-\d{5}\.gguf")
 
@@ -48,6 +49,8 @@ def draft_of_path(zoo: Zoo, path: Path) -> tuple[ModelCard, Path]:
     if not str(path).isprintable():
         raise UsageProblem(f"The name {str(path)!a} cannot be written into a card; give it another.")
     folder = path.parent if path.is_file() else path
+    if not _holds_weights(folder):  # before all that is below it is listed, which may be the whole disk
+        raise NotFound(f"The folder {folder} holds neither a card ({CARD_FILE}) nor weights.")
     view = FolderView(folder)
     others = [file for file in view.files if "/" not in file.path and file.path.endswith(GGUF)]
     if path.is_file():
@@ -104,6 +107,14 @@ def forget_draft(scheme: str, address: str) -> None:
     """Forget the draft of a repository, as it has a card by now."""
     with contextlib.suppress(OSError):  # a cache that cannot be written holds none
         _place(scheme, address).unlink()
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether a file in a folder is called as files of weights are, or their index."""
+    try:
+        return any(path.name.endswith((*_SUFFIXES, ".index.json")) for path in folder.iterdir())
+    except OSError as error:
+        raise WeightsError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
 
 
 def _facts(view: View) -> Facts:

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--name", help="The new model's name; the folder's, if left out.")
 @click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of the method.")
+@click.option("--calibration", help="Conversations to measure with: a file (.json, .jsonl), or a data builder.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides what is drawn.")
 @click.option("--model-path", "weights", type=click.Path(path_type=Path), help="A folder with the weights of MODEL.")
+@click.option("--base", help="The base of a delta or an adapter: a folder or a model. Else the card's.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps.")
 @json_option
 @card_option
 @click.pass_context
 def command(ctx: click.Context, /, listed: bool, as_json: bool, **options: Any) -> None:
     """Write MODEL with smaller weights, and a card, into a new folder. The same command resumes what was interrupted."""
+    from zoo_core.cli.recipes import data_of
     from zoo_core.quantizing import quantize
 
     zoo = zoo_of(ctx)
@@ -41,6 +45,8 @@ def command(ctx: click.Context, /, listed: bool, as_json: bool, **options: Any) 
         raise UsageProblem("Name a MODEL, a --method and a folder. Example: zoo quantize MODEL --method q8_0 -o small")
     name = options.pop("name") or out.name.lower()
     wishes = dict(_pair(word) for word in options.pop("option"))
+    said = options.pop("calibration")
+    options["calibration"] = data_of(said) if said else None
     card = quantize(zoo, model, method, out, name=name, options=wishes, progress=_show, **options)
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)

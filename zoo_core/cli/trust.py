@@ -40,7 +40,8 @@ def command(
     if model is None:
         raise UsageProblem("Name a model, or see what you have allowed with: zoo trust --list")
     if flags["revoke"]:
-        _list(consent.revoke(model), as_json)
+        known = any(model in (each.model, each.digest) for each in consent.consents())
+        _list(consent.revoke(model if known else zoo_of(ctx).catalog.model(model)[0].id), as_json)
         return
     card, path = zoo_of(ctx).catalog.model(model)
     folder = tokenizer_folder(card, path, given, model)

@@ -13,14 +13,15 @@ import shutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from zoo_core.cards.parts import File
 from zoo_core.cards.writing import card_yaml
 from zoo_core.catalog import CARD_FILE
-from zoo_core.errors import NotFound, UsageProblem, WeightsError, ZooError
+from zoo_core.checkpoints.inspection import is_folder
+from zoo_core.errors import UsageProblem, WeightsError, ZooError
 from zoo_core.files import write_whole
 from zoo_core.interfaces import Assembly
 from zoo_core.locks import locked
@@ -38,6 +39,7 @@ from zoo_core.weights.assembled import (
     recipe_of,
     whole_card,
 )
+from zoo_core.weights.bases import Foundation, given_base, lineage_base, own_card
 from zoo_core.weights.pulled import record_of
 from zoo_core.weights.store import (
     find_weights,
@@ -54,14 +56,6 @@ if TYPE_CHECKING:
 
 #: Told the share of a piece of work that is done (0 to 1) and a line to show.
 Progress = Callable[[float, str], None]
-
-
-class Foundation(NamedTuple):
-    """The base of a model: its folder, what it is called, and its card where there is one."""
-
-    folder: Path
-    name: str
-    card: ModelCard | None
 
 
 def is_in_parts(card: ModelCard) -> bool:
@@ -146,12 +140,22 @@ class _Assembler:
                 return self._whole(given, base)
             verify(self._card, given)
         if given is None and base is None and (record := assembled_of(self._card)) is not None:
-            verify_files(self._card.id, record.files, Path(record.folder), self._verified)
-            return Path(record.folder)
+            return self._checked(record)
         if base is None:
             self._require_base()
         parts = given or find_weights(self._card, self._path, None, self._reference)
         return self._assembled(parts, self._base(base))
+
+    def _checked(self, record: Assembled) -> Path:
+        """The folder of a finished model, verified."""
+        folder = Path(record.folder)
+        try:
+            verify_files(self._card.id, record.files, folder, self._verified)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error} It was put together here: remove it with zoo rm {self._card.id}, and it is made anew."
+            ) from error
+        return folder
 
     def _whole(self, folder: Path, base: str | None) -> Path:
         """A folder with the model itself, made by an earlier merge; compared with its own card where it has one."""
@@ -159,17 +163,17 @@ class _Assembler:
             raise UsageProblem(
                 f"{folder} holds no delta and no adapter but a whole model, so it takes no base (--base)."
             )
-        if (own := _own_card(folder)) is not None:
+        if (own := own_card(folder)) is not None:
             verify_files(own.id, own.files, folder, self._verified)
         return folder
 
     def _base(self, wish: str | None) -> Foundation:
         """The base: the user's, else the one of the lineage. One that is in parts itself is put together first."""
-        if wish is not None and not is_path(wish):
+        if wish is not None and not is_path(wish) and not is_folder(expanded(wish)):
             return self._of_card(*self._zoo.catalog.model(wish), wish)
-        found = self._lineage_base()
+        found = lineage_base(self._zoo, self._lineage)
         if wish is not None:
-            return self._of_folder(_given_base(self._card, wish), found)
+            return self._of_folder(given_base(self._card, wish), found)
         assert found is not None, "whoever asks has looked"
         return self._of_card(*found, found[0].id)
 
@@ -183,23 +187,23 @@ class _Assembler:
 
     def _of_folder(self, folder: Path, found: tuple[ModelCard, Path] | None) -> Foundation:
         """A folder that the user named: what its own card says counts, else what that of the lineage's base says."""
-        if (own := _own_card(folder)) is not None:
-            return self._of_card(own, folder / CARD_FILE, own.id, folder)
+        if (own := own_card(folder)) is not None:
+            return self._of_card(own, folder / CARD_FILE, str(folder), folder)
         if found is not None:
             return self._of_card(*found, found[0].id, folder)
         return Foundation(folder, folder.name, None)
 
-    def _lineage_base(self) -> tuple[ModelCard, Path] | None:
-        with contextlib.suppress(NotFound):
-            if self._lineage.base.id:
-                return self._zoo.catalog.model(self._lineage.base.id)
-        return None
-
     def _require_base(self) -> None:
         """Raise `WeightsError` unless the base that the lineage names is on this machine."""
-        found = self._lineage_base()
+        found = lineage_base(self._zoo, self._lineage)
         if found is not None and _is_here(*found):
             return
+        if self._above:
+            raise WeightsError(
+                f"'{self._card.id}' is {self._what}, without which it gives gibberish; merge the two first (zoo merge "
+                f"{self._lineage.relation} {self._reference} --base FOLDER --target NEW), and name NEW as the base of "
+                f"'{self._above[-1]}'."
+            )
         get = f", or get it with: zoo pull {found[0].id}" if found is not None and found[0].sources else ""
         raise WeightsError(
             f"'{self._card.id}' is {self._what}, without which it gives gibberish; name the folder of the base with "
@@ -214,8 +218,7 @@ class _Assembler:
         folder = assembled_folder() / name
         with locked(lock_of(folder), lambda: self._progress(0, "another run is putting it together; waiting for it")):
             if (record := read_record(folder)) is not None:
-                verify_files(self._card.id, record.files, folder, self._verified)
-                return folder
+                return self._checked(record)
             try:
                 work = self._worked(parts, base, folder)
                 files = [
@@ -237,19 +240,24 @@ class _Assembler:
         return folder
 
     def _worked(self, parts: Path, base: Foundation, folder: Path) -> Path:
-        """Have the family write the model into a folder for work. What can never become right is not kept."""
+        """Have the family write the model into a folder for work, and go on with what an earlier run left there.
+
+        It may have left what cannot be gone on with: work on the same files when they were in another place.
+        """
         work = folder.with_name(folder.name + PARTIAL)
         work.mkdir(parents=True, exist_ok=True)
         assembly = Assembly(
             card=self._card, parts=parts, base=base.folder, base_card=base.card, folder=work, progress=self._progress
         )
         try:
-            self._family.assemble(assembly)
-        except WeightsError:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
+            try:
+                self._family.assemble(assembly)
+            except UsageProblem:
+                shutil.rmtree(work)
+                work.mkdir()
+                self._family.assemble(assembly)
         except ZooError:
-            with contextlib.suppress(OSError):  # of which something may be there that need not be made again
+            with contextlib.suppress(OSError):
                 work.rmdir()
             raise
         return work
@@ -269,23 +277,6 @@ class _Assembler:
 
     def _verified(self, path: str, done: int, size: int) -> None:
         self._progress(done / max(size, 1), f"reading {path}")
-
-
-def _given_base(card: ModelCard, wish: str) -> Path:
-    """The folder that the user named as the base. Raises `WeightsError` where there is none."""
-    folder = expanded(wish)
-    if not folder.is_dir():
-        raise WeightsError(f"There is no folder {folder} with the base of '{card.id}'.")
-    return folder
-
-
-def _own_card(folder: Path) -> ModelCard | None:
-    """The card that lies in a folder beside its weights."""
-    from zoo_core.cards.reading import read_card
-    from zoo_core.cards.schema import ModelCard
-
-    card = read_card(folder / CARD_FILE) if (folder / CARD_FILE).is_file() else None
-    return card if isinstance(card, ModelCard) else None
 
 
 def _is_here(card: ModelCard, path: Path) -> bool:

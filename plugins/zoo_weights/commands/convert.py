@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from zoo_core import ModelName, card_data, card_option, json_option, print_json, printable, zoo_of
-from zoo_weights.commands.options import loaded, shown
+from zoo_weights.commands.options import as_typed, loaded, shown, talk, target_option
 
-#: What to do next with a result.
+#: What to do next with a result that is no model.
 _NEXT = {
-    "model": "Talk to it with: zoo chat {where}",
     "folder": "Write its card with: zoo card new {where}",
-    "delta": "Add it to its base with: zoo merge delta {where} --target FOLDER",
-    "adapter": "Merge it into its base with: zoo merge adapter {where} --target FOLDER",
+    "delta": "Add it to its base with: zoo merge delta {where} --base BASE --target FOLDER",
+    "adapter": "Merge it into its base with: zoo merge adapter {where} --base BASE --target FOLDER",
 }
 
 
@@ -22,7 +21,7 @@ _NEXT = {
     "convert", epilog="Examples: zoo convert ./downloaded --target ./model    zoo convert MODEL --target ./model"
 )
 @click.argument("source", type=ModelName(), metavar="FOLDER|MODEL")
-@click.option("--target", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@target_option
 @click.option("--model-path", "weights", type=click.Path(path_type=Path), help="A folder with the weights of MODEL.")
 @click.option("--name", default="", help="The model's name; the folder's, if left out.")
 @json_option
@@ -48,5 +47,6 @@ def command(ctx: click.Context, /, source: str, target: Path, weights: Path | No
             "convert", {"folder": str(target), "card": card, "tensors": tensors, "files": files, "notes": done.notes}
         )
         return
-    where = str(target) if target.is_absolute() else f"./{target}"
-    click.echo(f"Wrote {tensors:,} tensors to {target}. {_NEXT[done.kind].format(where=where)}")
+    where = as_typed(target)
+    after = talk(done.card, target) if done.kind == "model" else _NEXT[done.kind].format(where=where)
+    click.echo(f"Wrote {tensors:,} tensors to {target}. {after}")

@@ -8,22 +8,18 @@ from typing import Any
 import click
 
 from zoo_core import card_data, card_option, json_option, print_json, zoo_of
-from zoo_weights.commands.options import dtype_option, loaded, shard_size_option, shown, threads_option
+from zoo_weights.commands.options import as_typed, loaded, shown, target_option, writing_options
 
 
 @click.command("make", epilog="Example: zoo delta make --base ./llama-7b --model ./mine --target ./mine-delta")
 @click.option("--base", "--base-model-path", required=True, metavar="FOLDER|CARD", help="The base.")
 @click.option("--model", "--model-path", "other", required=True, metavar="FOLDER|CARD", help="The model made from it.")
-@click.option(
-    "--target", "--target-model-path", required=True, type=click.Path(path_type=Path), help="The folder to make."
-)
+@target_option
 @click.option(
     "--new-rows", type=click.Choice(["zero", "mean"]), help="What rows of tokens that the base lacks count as."
 )
 @click.option("--keep", "keeps", multiple=True, metavar="TEXT", help="Keep tensors with TEXT in their name whole.")
-@dtype_option
-@shard_size_option
-@threads_option
+@writing_options
 @click.option("--name", default="", help="The delta's name; the folder's, if left out.")
 @json_option
 @card_option
@@ -51,5 +47,5 @@ def command(
     if as_json:
         print_json("delta", {"folder": str(target), "card": card_data(done.card), "notes": done.made.notes})
         return
-    where = target if target.is_absolute() else f"./{target}"
-    click.echo(f"Made {done.card.id} in {target}. Add it again with: zoo merge delta {where} --target FOLDER")
+    again = f"zoo merge delta {as_typed(target)} --base {as_typed(sides['base'])} --target FOLDER"
+    click.echo(f"Made {done.card.id} in {target}. Add it again with: {again}")

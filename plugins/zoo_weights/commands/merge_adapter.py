@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zoo_core import ModelName, card_data, card_option, json_option, print_json, printable, zoo_of
-from zoo_weights.commands.options import dtype_option, loaded, shard_size_option, shown, threads_option
+from zoo_weights.commands.options import loaded, shown, talk, target_option, writing_options
 
 _EPILOG = "Examples: zoo merge adapter MODEL --base ./base --target ./new    zoo merge adapter --base B --adapter A --target T"
 
@@ -26,12 +26,8 @@ _EPILOG = "Examples: zoo merge adapter MODEL --base ./base --target ./new    zoo
     metavar="FOLDER|CARD",
     help="The adapter; MODEL's weights, if left out.",
 )
-@click.option(
-    "--target", "--target-model-path", required=True, type=click.Path(path_type=Path), help="The folder to make."
-)
-@dtype_option
-@shard_size_option
-@threads_option
+@target_option
+@writing_options
 @click.option("--name", default="", help="The model's name; the folder's, if left out.")
 @click.option("--smoke", "wants_smoke", is_flag=True, help="Load the result and let it answer a few tokens.")
 @json_option
@@ -65,5 +61,4 @@ def command(
         return
     if reply is not None:
         click.echo(printable(reply))
-    where = target if target.is_absolute() else f"./{target}"
-    click.echo(f"Made {done.card.id} in {target}. Talk to it with: zoo chat {where}")
+    click.echo(f"Made {done.card.id} in {target}. {talk(done.card, target)}")

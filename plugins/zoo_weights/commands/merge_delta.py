@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zoo_core import ModelName, card_data, card_option, json_option, print_json, printable, zoo_of
-from zoo_weights.commands.options import dtype_option, loaded, shard_size_option, shown, threads_option
+from zoo_weights.commands.options import loaded, shown, talk, target_option, writing_options
 
 _EPILOG = "Examples: zoo merge delta MODEL --base ./llama-7b --target ./merged    zoo merge delta --base B --delta D --target T"
 
@@ -26,9 +26,7 @@ _EPILOG = "Examples: zoo merge delta MODEL --base ./llama-7b --target ./merged  
     metavar="FOLDER|CARD",
     help="The delta; MODEL's weights, if left out.",
 )
-@click.option(
-    "--target", "--target-model-path", required=True, type=click.Path(path_type=Path), help="The folder to make."
-)
+@target_option
 @click.option(
     "--new-rows", type=click.Choice(["zero", "mean"]), help="What rows of tokens that the base lacks count as."
 )
@@ -37,9 +35,7 @@ _EPILOG = "Examples: zoo merge delta MODEL --base ./llama-7b --target ./merged  
 )
 @click.option("--vocab-size", type=click.IntRange(1), help="How many rows of tokens the result must have.")
 @click.option("--weight-sum", type=float, help="What all numbers of the result must sum up to.")
-@dtype_option
-@shard_size_option
-@threads_option
+@writing_options
 @click.option("--name", default="", help="The model's name; the folder's, if left out.")
 @click.option("--smoke", "wants_smoke", is_flag=True, help="Load the result and let it answer a few tokens.")
 @json_option
@@ -75,5 +71,4 @@ def command(
         return
     if reply is not None:
         click.echo(printable(reply))
-    where = target if target.is_absolute() else f"./{target}"
-    click.echo(f"Made {done.card.id} in {target}. Talk to it with: zoo chat {where}")
+    click.echo(f"Made {done.card.id} in {target}. {talk(done.card, target)}")
