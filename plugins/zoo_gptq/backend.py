@@ -119,6 +119,8 @@ def _quantize(work: Work, tell: Callable[[dict[str, Any]], None]) -> dict[str, A
     from gptqmodel import GPTQModel, QuantizeConfig
     from gptqmodel.looper.checkpoint_store import CheckpointConfig
 
+    import zoo_weights.remote_code  # noqa: F401 (what it refuses on import is refused in this process too)
+
     torch.manual_seed(work.seed)
     options = work.options
     settings = QuantizeConfig(
