@@ -168,13 +168,16 @@ def test_a_failure_stops_the_others_and_keeps_what_they_have(web: str, hub: Hub)
     hub.add("a/b", others)
     slow = hub.fault("model.safetensors", "slow")
     missing = hub.fault("config.json", "missing")
+    under_way = threading.Event()
 
     def in_turn(path: str, done: int, total: int) -> None:
-        """Every other thread has a file until the weights are on their way; then one of them meets the failure."""
+        """Every other thread has a file until some of the weights are here; then one of them meets the failure."""
         if path in others:
-            assert slow.reached.wait(60)
-        if path == "model.safetensors" and missing.reached.wait(60):
-            slow.release.set()
+            assert under_way.wait(60)
+        if path == "model.safetensors":
+            under_way.set()
+            if missing.reached.wait(60):
+                slow.release.set()
 
     files = ["model.safetensors", *others, "config.json"]
     with pytest.raises(WeightsError, match="There is no file at"):
