@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -167,17 +168,24 @@ def test_a_failure_stops_the_others_and_keeps_what_they_have(web: str, hub: Hub)
     others = {f"{number}.json": b"{}" for number in range(AT_ONCE - 1)}
     hub.add("a/b", others)
     slow = hub.fault("model.safetensors", "slow")
-    missing = hub.fault("config.json", "missing")
+    hub.fault("config.json", "missing")
     under_way = threading.Event()
+    busy: set[threading.Thread] = set()
 
     def in_turn(path: str, done: int, total: int) -> None:
         """Every other thread has a file until some of the weights are here; then one of them meets the failure."""
         if path in others:
+            busy.add(threading.current_thread())
             assert under_way.wait(60)
-        if path == "model.safetensors":
-            under_way.set()
-            if missing.reached.wait(60):
-                slow.release.set()
+            return
+        for _ in range(6000):
+            if len(busy) == len(others):
+                break
+            time.sleep(0.01)
+        under_way.set()
+        for thread in busy:  # among them the one that fails
+            thread.join(60)
+        slow.release.set()
 
     files = ["model.safetensors", *others, "config.json"]
     with pytest.raises(WeightsError, match="There is no file at"):
