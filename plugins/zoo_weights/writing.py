@@ -33,8 +33,8 @@ INDEX = "model.safetensors.index.json"
 SHARD_SIZE = 5_000_000_000
 #: Bytes after which the disk is told to begin.
 FLUSH_SIZE = 128_000_000
-#: Threads that make pieces. One digests while the others read, compute and write, so that more than these would wait.
-THREADS = 4
+#: Threads that make pieces: one digests or waits for its turn, the others read, compute and write, so that more would wait.
+THREADS = min(4, 1 + (os.cpu_count() or 1))
 #: Gives the rows of a tensor from the first number up to the second. Called by several threads.
 Make = Callable[[str, int, int], torch.Tensor]
 #: Told the share of the work that is done (0 to 1) and a line to show.

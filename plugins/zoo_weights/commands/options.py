@@ -61,7 +61,7 @@ _OPTIONS = [
         "--threads",
         type=click.IntRange(1, 64),
         default=None,
-        help="Parts that are computed at once; as many as processors, up to 4.",
+        help="Parts that are made at once; one more than processors, up to 4.",
     ),
 ]
 
